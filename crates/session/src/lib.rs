@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The service behind every face of spyhole: it names targets, runs code in them and compares what they answer.
+//!
+//! It knows processes, doors and answers. It knows no terminal, no environment and no arguments: a face hands it
+//! resolved values and shows the models that come back.
+
+pub mod cancel;
+pub mod console;
+pub mod evaluate;
+pub mod model;
+pub mod processes;
+pub mod target;
+
+pub use cancel::Cancel;

@@ -1,0 +1,202 @@
+//! What the service answers: plain data that views draw and `--json` prints.
+//!
+//! Every string that came from a target may hold anything; views escape it.
+
+use std::time::Duration;
+
+/// A process and, where it matters, one of its interpreters: `PID/INTERP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub pid: i32,
+    pub interpreter: i64,
+}
+
+/// One row of `ps`.
+#[derive(Clone, Debug)]
+pub struct ProcessRow {
+    pub pid: i32,
+    pub ppid: i32,
+    pub user: String,
+    /// `3.11.7`, where it could be told from outside.
+    pub python: Option<String>,
+    /// `cpython` or `pypy`.
+    pub implementation: String,
+    pub executable: Option<String>,
+    pub cmdline: Vec<String>,
+    pub age: Duration,
+    pub threads: u32,
+    /// Number of interpreters; `None` where they were not counted.
+    pub interpreters: Option<u32>,
+    /// `gunicorn worker`, `mod_wsgi daemon`, ...; `None` if it is nothing known.
+    pub kind: Option<String>,
+    pub look: Allowed,
+    pub ask: Allowed,
+}
+
+/// Whether something may be done to a process, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    pub ok: bool,
+    /// The door that would be used (`thread`), for asking.
+    pub door: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// The answers of one `eval` over one or many processes.
+#[derive(Clone, Debug)]
+pub struct EvalReport {
+    pub code: String,
+    pub answers: Vec<Answer>,
+    /// Equal answers, largest group first.
+    pub groups: Vec<Group>,
+    /// Places that have not imported the module that was asked for.
+    pub not_loaded: Vec<Place>,
+}
+
+/// What one place answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub place: Place,
+    pub outcome: Outcome,
+    pub stdout: String,
+    pub stderr: String,
+    /// Bytes of printed text that were cut from `stdout` and `stderr`.
+    pub output_cut: u64,
+    pub duration: Duration,
+    /// Index into `EvalReport::groups`.
+    pub group: Option<usize>,
+    /// How the process was left; `None` if nothing was ever done to it.
+    pub left: Option<Left>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Value(Value),
+    Error(EvalError),
+}
+
+/// A value, rendered in the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// `module.qualname`, bare for builtins.
+    pub type_name: String,
+    pub repr: String,
+    pub is_none: bool,
+    pub truncated: bool,
+    /// Canonical text to compare by, where it differs from `repr`.
+    pub key: Option<String>,
+    /// The value itself where it is plain JSON data and was asked for.
+    pub json: Option<serde_json::Value>,
+}
+
+/// Why there is no value.
+#[derive(Clone, Debug)]
+pub struct EvalError {
+    pub kind: ErrorKind,
+    /// Exception type, or a short name of the failure.
+    pub type_name: String,
+    pub message: String,
+    /// Chain of exceptions, the one that ended the code last.
+    pub traceback: Vec<Raised>,
+    pub causes: Vec<String>,
+    pub hints: Vec<String>,
+}
+
+/// The JSON `kind` of an error, which also decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The code raised an exception. `raised`, exit 1.
+    Raised,
+    /// The code does not parse. `syntax`, exit 1.
+    Syntax,
+    /// It was interrupted by Ctrl-C. `interrupted`, exit 130.
+    Interrupted,
+    /// The time limit passed. `timeout`, exit 1.
+    Timeout,
+    /// Code cannot run there. `unreachable`, exit 1.
+    Unreachable,
+    /// No permission. `access-denied`, exit 4.
+    AccessDenied,
+    /// The target is gone. `gone`, exit 5.
+    Gone,
+    /// A bug of ours. `bug`, exit 70.
+    Bug,
+}
+
+/// One exception of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raised {
+    pub type_name: String,
+    pub message: String,
+    pub relation: Option<Relation>,
+    /// Outermost first, as Python prints them.
+    pub frames: Vec<TraceFrame>,
+    pub syntax: Option<SyntaxPlace>,
+    pub notes: Vec<String>,
+}
+
+/// How an exception belongs to the one that follows it in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    Cause,
+    Context,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceFrame {
+    pub file: String,
+    pub line: u32,
+    pub function: String,
+    /// 0-based character columns of the running expression, where the version tells them.
+    pub columns: Option<(u32, u32)>,
+    /// The line's text, where it is known.
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyntaxPlace {
+    pub file: String,
+    pub line: u32,
+    /// 1-based, as Python counts it.
+    pub column: u32,
+    pub text: String,
+}
+
+/// Places that answered the same.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub repr: String,
+    pub members: Vec<Place>,
+    /// `true` if the members failed alike instead of answering.
+    pub is_error: bool,
+}
+
+/// How a process was left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Left {
+    /// How long its one thread was held at attaching.
+    pub held: Duration,
+    /// What could not be undone; empty: as it was.
+    pub kept: Vec<String>,
+    /// Code of ours that still runs there, with the expression it is in.
+    pub still_running: Vec<Running>,
+}
+
+/// Code that has not returned yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    pub job: u32,
+    pub code: String,
+    /// The expression or line it is in, where that could be told.
+    pub at: Option<String>,
+    /// Native thread id.
+    pub thread: i32,
+}
+
+/// One candidate of a completion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    pub name: String,
+    /// `function`, `class`, `module`, `keyword`, `property` or `value`.
+    pub kind: String,
+}
