@@ -2,12 +2,14 @@
 //!
 //! It knows processes, threads, mappings, registers and ELF files. It does not know what Python is.
 
+pub mod access;
 pub mod address;
 pub mod arch;
 pub mod elf;
 pub mod maps;
 pub mod memory;
 pub mod pidfd;
+pub mod stat;
 pub mod stop;
 pub mod sys;
 pub mod tasks;
