@@ -5,6 +5,7 @@
 //! wait ends with the target's answer, its end, or the hard limit.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -49,7 +50,7 @@ pub struct Start {
     interpreter: Interpreter,
     name: String,
     flags: Vec<String>,
-    args: Vec<String>,
+    args: Vec<OsString>,
     env: Vec<(String, String)>,
     limit: Duration,
 }
@@ -73,8 +74,8 @@ impl Start {
         self
     }
 
-    /// Arguments of the target.
-    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    /// Arguments of the target; they need not be UTF-8.
+    pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
