@@ -1,1 +1,16 @@
-//! Placeholder.
+//! A Linux process, seen and touched from outside.
+//!
+//! It knows processes, threads, mappings, registers and ELF files. It does not know what Python is.
+
+pub mod address;
+pub mod arch;
+pub mod elf;
+pub mod maps;
+pub mod memory;
+pub mod pidfd;
+pub mod stop;
+pub mod sys;
+pub mod tasks;
+pub mod tracer;
+
+pub use address::Address;
