@@ -5,7 +5,9 @@
 pub mod access;
 pub mod address;
 pub mod arch;
+mod bounded;
 pub mod elf;
+pub mod find;
 pub mod maps;
 pub mod memory;
 pub mod pidfd;
@@ -14,5 +16,6 @@ pub mod stop;
 pub mod sys;
 pub mod tasks;
 pub mod tracer;
+pub mod users;
 
 pub use address::Address;
