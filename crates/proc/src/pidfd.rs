@@ -1,6 +1,7 @@
 //! A process that is held by a descriptor, so that its number cannot pass to another one unseen.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use crate::sys;
 
@@ -20,6 +21,11 @@ impl Pidfd {
     /// Whether it has ended (a zombie has).
     pub fn has_ended(&self) -> bool {
         sys::pidfd_ended(&self.fd)
+    }
+
+    /// Whether it ends within `limit`.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        sys::wait_readable(&self.fd, Some(limit))
     }
 
     /// A copy of its descriptor `fd`.

@@ -4,7 +4,7 @@ use std::io;
 
 use spyhole_proc::find::{self, Process, Viewer};
 use spyhole_proc::pidfd::Pidfd;
-use spyhole_proc::stat;
+use spyhole_proc::{stat, sys};
 use thiserror::Error;
 
 use crate::processes;
@@ -40,6 +40,15 @@ pub struct Target {
     pub interpreter: Option<String>,
     pub cmdline: Vec<String>,
     pub(crate) process: Pidfd,
+}
+
+impl Target {
+    /// Another hold on the same process, made while this one keeps its number from being given away.
+    pub(crate) fn hold_again(&self) -> sys::Result<Pidfd> {
+        let again = Pidfd::open(self.pid)?;
+        // If it has ended and was waited for, the number may be another's already.
+        if self.process.has_ended() { Pidfd::open(i32::MAX) } else { Ok(again) }
+    }
 }
 
 #[derive(Debug, Error)]
