@@ -96,8 +96,8 @@ def refresh_names():
     session['__builtins__'] = names
 
 
-def session_exit(code=None):
-    error = SystemExit(code)
+def session_exit(*code):
+    error = SystemExit(*code)
     error.spyhole_exit = True
     raise error
 
@@ -221,8 +221,9 @@ def attempt(job):
     try:
         execute(job)
     except BaseException as error:
+        duration = stub_now() - job['since']
         need('raised')
-        job['event'] = raised(job, error)
+        job['event'] = raised(job, error, duration)
 
 
 def armed(job):
@@ -270,7 +271,7 @@ def op_eval(request):
     mine = claims.pop(number, None)
     if job['event'] is None:
         need('raised')
-        job['event'] = raised(job, KeyboardInterrupt())
+        job['event'] = raised(job, KeyboardInterrupt(), stub_now() - job['since'])
     if not ended:
         tell(job['event'])
     return mine or SUPERSEDED

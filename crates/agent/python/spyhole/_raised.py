@@ -161,8 +161,7 @@ def link_of(error, relation):
             'frames': frames, 'omitted': omitted, 'syntax': syntax_of(error), 'notes': notes_of(error)}
 
 
-def raised(job, error):
-    duration = stub_now() - job['since']
+def raised(job, error, duration):
     request = job['request']
     if request.get('console') and getattr(error, 'spyhole_exit', False) is True:
         return {'ev': 'exit', 'job': job['id'], 'duration': duration}

@@ -514,9 +514,12 @@ def plain(room, value, depth):
     elif kind is list or kind is tuple:
         return [plain(room, item, depth + 1) for item in value]
     elif kind is dict:
-        if any(type(name) is not str for name in value):
-            raise ValueError(kind)
-        return {name: plain(room, item, depth + 1) for name, item in value.items() if plain(room, name, 0)}
+        copy = {}
+        for name, item in value.items():
+            if type(name) is not str:
+                raise ValueError(kind)
+            copy[plain(room, name, depth)] = plain(room, item, depth + 1)
+        return copy
     elif value is not None and kind not in (bool, float):
         raise ValueError(kind)
     if room[1] < 0:
