@@ -46,7 +46,8 @@ impl Value {
     /// The value of a dict under a `str` key; the last one if it repeats, as in Python.
     pub fn get(&self, key: &str) -> Option<&Value> {
         let Value::Dict(items) = self else { return None };
-        let is_key = |name: &Value| matches!(name, Value::Str(text) if text.as_bytes() == key.as_bytes());
+        let is_key =
+            |name: &Value| matches!(name, Value::Str(text) if text.as_bytes() == key.as_bytes());
         items.iter().rev().find(|(name, _)| is_key(name)).map(|(_, value)| value)
     }
 }

@@ -508,7 +508,8 @@ def plain(room, value, depth):
     if kind is str:
         room[1] -= len(value) * bytes_each(value, len(value))
     elif kind is int:
-        room[1] -= value.bit_length() >> 3
+        if value.bit_length() > 16384:
+            raise ValueError(kind)
     elif kind is float and value - value != 0 or room[0] < 0 or room[1] < 0 or depth > DEPTH:
         raise ValueError(kind)
     elif kind is list or kind is tuple:
