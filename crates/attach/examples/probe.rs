@@ -2,7 +2,9 @@ use spyhole_attach::*;
 use std::time::*;
 fn main() {
     let pid: i32 = std::env::args().nth(1).unwrap().parse().unwrap();
-    if let Ok(n) = std::env::var("DIE") { spyhole_proc::sys::die_after(n.parse().unwrap()); }
+    if let Ok(n) = std::env::var("DIE") {
+        spyhole_proc::sys::die_after(n.parse().unwrap());
+    }
     let t = Instant::now();
     let p = spyhole_proc::pidfd::Pidfd::open(pid).unwrap();
     let opts = Options { door: None, override_opt_out: false, patience: Duration::from_secs(2) };
