@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spyhole_testkit::interpreters::{Interpreter, interpreters};
-use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, unchanged};
+use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, census, unchanged};
 
 /// Blocked, with nothing going on.
 const STILL: &[&str] = &[
@@ -27,10 +27,11 @@ const BUSY: &[&str] = &["busy", "malloc", "fork", "starting"];
 /// Serve commands.
 const SERVING: &[&str] = &["quiet", "threads200", "worker", "hostile", "exit_at"];
 
-fn each(test: impl Fn(&Interpreter)) {
+fn each(name: &str, test: impl Fn(&Interpreter)) {
     for interpreter in interpreters() {
         println!("on {}", interpreter.full_version());
         test(&interpreter);
+        census::covered(name, &interpreter);
     }
 }
 
@@ -54,7 +55,7 @@ fn blocked(target: &Target) -> Fingerprint {
 
 #[test]
 fn still_targets_are_still() {
-    each(|interpreter| {
+    each("still_targets_are_still", |interpreter| {
         for name in STILL {
             let mut target = start(interpreter, name);
             let before = blocked(&target);
@@ -68,7 +69,7 @@ fn still_targets_are_still() {
 
 #[test]
 fn busy_targets_go_on_and_touch_nothing_but_their_own() {
-    each(|interpreter| {
+    each("busy_targets_go_on_and_touch_nothing_but_their_own", |interpreter| {
         for name in BUSY {
             let mut target = start(interpreter, name);
             if *name == "starting" {
@@ -89,7 +90,7 @@ fn busy_targets_go_on_and_touch_nothing_but_their_own() {
 
 #[test]
 fn serving_targets_tell_the_same_of_themselves_twice() {
-    each(|interpreter| {
+    each("serving_targets_tell_the_same_of_themselves_twice", |interpreter| {
         for name in SERVING {
             let mut target = start(interpreter, name);
             let before = target.inside().unwrap();
@@ -102,7 +103,7 @@ fn serving_targets_tell_the_same_of_themselves_twice() {
 
 #[test]
 fn a_bare_interpreter_stays_bare() {
-    each(|interpreter| {
+    each("a_bare_interpreter_stays_bare", |interpreter| {
         let mut target = Start::new(interpreter, "quiet").flags(["-I", "-S"]).start().unwrap();
         let before = blocked(&target);
         let inside = target.inside().unwrap();
@@ -118,7 +119,7 @@ fn a_bare_interpreter_stays_bare() {
 
 #[test]
 fn a_change_is_seen_from_inside_and_from_outside() {
-    each(|interpreter| {
+    each("a_change_is_seen_from_inside_and_from_outside", |interpreter| {
         let mut target = start(interpreter, "worker");
         let before = blocked(&target);
         let inside = target.inside().unwrap();
@@ -139,7 +140,7 @@ fn a_change_is_seen_from_inside_and_from_outside() {
 
 #[test]
 fn printers_lose_no_line() {
-    each(|interpreter| {
+    each("printers_lose_no_line", |interpreter| {
         let folder = interpreter.root.clone().unwrap_or_else(|| "/".into());
         let name = format!("/tmp/printing.{}.{}", std::process::id(), interpreter.minor());
         let mut target = Start::new(interpreter, "printing").args([&name]).start().unwrap();
@@ -163,7 +164,7 @@ fn printers_lose_no_line() {
 #[test]
 fn targets_end_in_the_way_they_were_asked_to() {
     use std::os::unix::process::ExitStatusExt;
-    each(|interpreter| {
+    each("targets_end_in_the_way_they_were_asked_to", |interpreter| {
         for (how, code, signal) in [
             ("return", Some(0), None),
             ("exit 3", Some(3), None),
@@ -191,9 +192,12 @@ fn a_target_whose_time_is_over_is_killed() {
 fn patched_targets_run_where_their_packages_are() {
     for interpreter in interpreters() {
         for name in ["gevent_patched", "eventlet_patched"] {
-            if let Some(prepared) = interpreter.with_packages() {
-                start(&prepared, name);
-                println!("{name} on {}", interpreter.full_version());
+            match interpreter.with_packages() {
+                Some(prepared) => {
+                    start(&prepared, name);
+                    census::covered(name, &prepared);
+                }
+                None => census::skipped(name, &format!("not on {}", interpreter.minor())),
             }
         }
     }
