@@ -139,6 +139,33 @@ fn a_change_is_seen_from_inside_and_from_outside() {
 }
 
 #[test]
+fn a_thread_that_came_and_went_leaves_only_what_is_exempt() {
+    each("a_thread_that_came_and_went_leaves_only_what_is_exempt", |interpreter| {
+        let mut target = start(interpreter, "quiet");
+        // What answering itself takes is there before.
+        target.ask("exec import _thread").unwrap();
+        // Python ends its own threads with `pthread_exit`, which maps the unwinder for good.
+        let unwinder = "exec import ctypes; ctypes.CDLL('libgcc_s.so.1')";
+        assert_eq!(target.ask(unwinder).unwrap(), "\"done\"");
+        let before = blocked(&target);
+        let inside = target.inside().unwrap();
+        target.ask("exec _thread.start_new_thread(bytearray, (100000,))").unwrap();
+        let kept = Rules::STILL
+            .settle(&before, Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("{}: {error}", interpreter.full_version()));
+        println!("  kept: {kept}");
+        assert_eq!(inside.differences(&target.inside().unwrap()), Vec::<String>::new());
+        // The next thread takes what the last one left.
+        let again = Fingerprint::of(target.pid()).unwrap();
+        target.ask("exec _thread.start_new_thread(bytearray, (100000,))").unwrap();
+        let kept = Rules { arenas: 0, stacks: 0, ..Rules::STILL }
+            .settle(&again, Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("{}: {error}", interpreter.full_version()));
+        println!("  kept again: {kept}");
+    });
+}
+
+#[test]
 fn printers_lose_no_line() {
     each("printers_lose_no_line", |interpreter| {
         let folder = interpreter.root.clone().unwrap_or_else(|| "/".into());
