@@ -32,9 +32,8 @@ fn main() {
     assert_eq!(section.relocations().count(), 0, "the stub has relocations");
     for other in file.sections() {
         let name = other.name().unwrap_or_default();
-        let allocated = other.elf_section_header().sh_flags(file.endian()).0
-            & object::elf::SHF_ALLOC.0
-            != 0;
+        let allocated =
+            other.elf_section_header().sh_flags(file.endian()).0 & object::elf::SHF_ALLOC.0 != 0;
         let harmless = name == SECTION || name.starts_with(".eh_frame") || name.contains("panic");
         assert!(
             !allocated || other.size() == 0 || harmless || is_panic_handler(&file, &other),
@@ -52,7 +51,10 @@ fn main() {
 }
 
 /// Rust wants a panic handler; nothing refers to it.
-fn is_panic_handler(file: &ElfFile64<'_>, section: &object::read::elf::ElfSection64<'_, '_>) -> bool {
+fn is_panic_handler(
+    file: &ElfFile64<'_>,
+    section: &object::read::elf::ElfSection64<'_, '_>,
+) -> bool {
     file.symbols()
         .filter(|s| s.section_index() == Some(section.index()))
         .any(|s| s.name().is_ok_and(|n| n.contains("panic") || n.contains("unwind")))

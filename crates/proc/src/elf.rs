@@ -4,12 +4,12 @@
 //! be found or opened: this serves deleted and unreadable files and other roots alike, and costs the few pages that a
 //! look-up touches. `.symtab`, which is not mapped, is read from the file ([`crate::files`]).
 
+use object::LittleEndian;
 use object::elf::{
     DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
     ProgramHeader64, SHT_SYMTAB, STT_GNU_IFUNC, SectionHeader64, Sym64,
 };
 use object::pod::{self, Pod};
-use object::LittleEndian;
 use thiserror::Error;
 
 use crate::memory::{ReadMemory, Unreadable};
@@ -75,10 +75,7 @@ fn value<T: Pod + Copy>(memory: &dyn ReadMemory, at: Address) -> Result<T, Unrea
 impl Image {
     /// Reads the image of the file that `mapping` shows; any of its mappings will do.
     pub fn of(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Result<Self, ElfError> {
-        let first = maps
-            .of_file(mapping)
-            .find(|m| m.offset == 0)
-            .ok_or(ElfError::NotElf)?;
+        let first = maps.of_file(mapping).find(|m| m.offset == 0).ok_or(ElfError::NotElf)?;
         Self::at(memory, first.start)
     }
 
@@ -135,8 +132,11 @@ impl Image {
             let entry: Dyn64<Le> = value(memory, at.plus((i * size) as u64))?;
             let pointer = entry.d_val.get(LE);
             // The dynamic linker turns these into addresses, except where the section is read-only.
-            let address =
-                Address(if pointer < self.bias { pointer.wrapping_add(self.bias) } else { pointer });
+            let address = Address(if pointer < self.bias {
+                pointer.wrapping_add(self.bias)
+            } else {
+                pointer
+            });
             match entry.d_tag.get(LE) {
                 object::elf::DT_NULL => break,
                 DT_SYMTAB => self.symbols = address,

@@ -117,8 +117,7 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
     let permissions = fields.next()?;
     let offset = hexadecimal(fields.next()?)?;
     let mut device = fields.next()?.split(|b| *b == b':');
-    let device =
-        (hexadecimal(device.next()?)? as u32, hexadecimal(device.next()?)? as u32);
+    let device = (hexadecimal(device.next()?)? as u32, hexadecimal(device.next()?)? as u32);
     let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let path = fields.next().unwrap_or_default();
     let path = &path[path.iter().position(|b| *b != b' ').unwrap_or(path.len())..];
@@ -143,7 +142,8 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const TEXT: &[u8] = b"00400000-00401000 r--p 00000000 fe:00 42                         /usr/bin/py thon3\n\
+    const TEXT: &[u8] =
+        b"00400000-00401000 r--p 00000000 fe:00 42                         /usr/bin/py thon3\n\
         00401000-00402000 r-xp 00001000 fe:00 42                         /usr/bin/py thon3\n\
         garbage\n\
         7f0000000000-7f0000021000 rw-p 00000000 00:00 0 \n\

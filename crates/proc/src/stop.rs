@@ -55,6 +55,8 @@ pub struct Attached {
     chain: Option<FrameChain>,
     xstate: Vec<u8>,
     mask: u64,
+    /// A signal that came while the thread was borrowed (SIGSTOP cannot be blocked); sent again when it is let go.
+    deferred: Option<i32>,
     /// At the entry of an `rt_sigreturn` that shall not happen.
     at_return: bool,
     attached: bool,
@@ -78,6 +80,7 @@ impl Attached {
             chain: None,
             xstate: Vec::new(),
             mask: 0,
+            deferred: None,
             at_return: false,
             attached: true,
             since: Instant::now(),
@@ -154,7 +157,7 @@ impl Attached {
         let mut returned = 0;
         self.at_return = false;
         loop {
-            sys::run_to_syscall(self.tid, 0)?;
+            sys::run_to_syscall(self.tid)?;
             match wait_until(self.tid, CALL_LIMIT)? {
                 Some(Status::SyscallStop) => {
                     let registers = sys::registers(self.tid)?;
@@ -174,8 +177,12 @@ impl Attached {
                 }
                 // A group stop or a leftover of our interrupt: the thread has to end its call first.
                 Some(Status::EventStop | Status::OtherEvent(_)) => {}
+                Some(Status::Signal(signal)) if !arch::is_fault(signal) => {
+                    self.deferred = Some(signal);
+                }
                 Some(Status::Signal(signal)) => {
                     let at = Address(sys::registers(self.tid)?.rip);
+                    self.recover();
                     return Err(CallError::Fault { signal, at });
                 }
                 Some(Status::Gone) => {
@@ -201,13 +208,13 @@ impl Attached {
         self.at_return = false;
         if self.found.restarts() {
             // Only from a stop of our own does the kernel finish the interrupted call by its own rules (remaining
-            // time, EINTR if a handler runs for a signal that came meanwhile).
+            // time, EINTR if a handler runs for a signal that came meanwhile). Any other stop on the way would answer
+            // the request (kernel/signal.c, ptrace_stop), so the skipped call's exit must not be one.
             sys::interrupt(tid)?;
-            sys::run_to_syscall(tid, 0)?;
+            sys::run(tid)?;
             loop {
                 match wait_until(tid, CALL_LIMIT)? {
                     Some(Status::EventStop) => break,
-                    Some(Status::SyscallStop) => sys::run_to_syscall(tid, 0)?,
                     Some(Status::Gone) => {
                         self.attached = false;
                         return Err(CallError::Gone);
@@ -239,10 +246,24 @@ impl Attached {
             .collect()
     }
 
+    /// After a fault in a called function: back to where it was found, in one step, without the way home.
+    fn recover(&mut self) {
+        let restored = sys::set_extended_state(self.tid, &self.xstate)
+            .and_then(|()| sys::set_signal_mask(self.tid, self.mask))
+            .and_then(|()| sys::set_registers(self.tid, &self.found.resumable));
+        if let Err(error) = restored {
+            log::error!("thread {} could not be put back: {error}", self.tid);
+        }
+        self.let_go(0);
+    }
+
     fn let_go(&mut self, signal: i32) {
         if std::mem::take(&mut self.attached) {
             // A failure means that the thread is gone.
             let _ = sys::detach(self.tid, signal);
+            if let Some(signal) = self.deferred.take() {
+                let _ = sys::signal_thread(self.tid, signal);
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub enum Call {
     SetRegSet,
     GetSigMask,
     SetSigMask,
+    Run,
     Syscall,
     Detach,
     PokeData,
@@ -35,6 +36,7 @@ pub enum Call {
     PidfdGetfd,
     Send,
     Receive,
+    Kill,
 }
 
 /// A kernel call that failed.
@@ -69,8 +71,11 @@ pub fn die_after(call: u64) {
 
 fn gate(call: Call, real: impl FnOnce() -> i64) -> Result<i64> {
     let result = real();
-    let result =
-        if result < 0 { Err(SysError { call, source: io::Error::last_os_error() }) } else { Ok(result) };
+    let result = if result < 0 {
+        Err(SysError { call, source: io::Error::last_os_error() })
+    } else {
+        Ok(result)
+    };
     let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
     if number >= LAST.load(Ordering::Relaxed) {
         // SAFETY: kill and getpid take no pointers.
@@ -96,13 +101,24 @@ pub fn interrupt(tid: i32) -> Result<()> {
 }
 
 /// Lets a stopped thread run to its next system call entry or exit.
-pub fn run_to_syscall(tid: i32, signal: i32) -> Result<()> {
-    ptrace(Call::Syscall, libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
+pub fn run_to_syscall(tid: i32) -> Result<()> {
+    ptrace(Call::Syscall, libc::PTRACE_SYSCALL, tid, 0, 0).map(drop)
+}
+
+/// Lets a stopped thread run.
+pub fn run(tid: i32) -> Result<()> {
+    ptrace(Call::Run, libc::PTRACE_CONT, tid, 0, 0).map(drop)
 }
 
 /// Lets a stopped thread go, untraced, with `signal` (0: none).
 pub fn detach(tid: i32, signal: i32) -> Result<()> {
     ptrace(Call::Detach, libc::PTRACE_DETACH, tid, 0, signal as usize).map(drop)
+}
+
+/// Sends a signal to one thread.
+pub fn signal_thread(tid: i32, signal: i32) -> Result<()> {
+    // SAFETY: no pointers are passed.
+    gate(Call::Kill, || unsafe { libc::syscall(libc::SYS_tkill, tid, signal) }).map(drop)
 }
 
 /// What became of a thread that was waited for.
@@ -164,9 +180,14 @@ const NT_X86_XSTATE: usize = 0x202;
 /// The extended (vector, floating point) state of a stopped thread, in the layout of XSAVE.
 pub fn extended_state(tid: i32) -> Result<Vec<u8>> {
     let mut buffer = vec![0_u8; 64 * 1024];
-    let mut vector =
-        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    ptrace(Call::GetRegSet, libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, (&raw mut vector) as usize)?;
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    ptrace(
+        Call::GetRegSet,
+        libc::PTRACE_GETREGSET,
+        tid,
+        NT_X86_XSTATE,
+        (&raw mut vector) as usize,
+    )?;
     buffer.truncate(vector.iov_len);
     Ok(buffer)
 }
@@ -202,8 +223,10 @@ pub fn read_memory(pid: i32, address: Address, buffer: &mut [u8]) -> Result<usiz
     let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let remote = libc::iovec { iov_base: address.0 as *mut _, iov_len: buffer.len() };
     // SAFETY: `local` describes `buffer`; `remote` is looked up in the other process by the kernel.
-    gate(Call::ReadMemory, || unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) as i64 })
-        .map(|n| n as usize)
+    gate(Call::ReadMemory, || unsafe {
+        libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) as i64
+    })
+    .map(|n| n as usize)
 }
 
 /// Writes memory of a process (writable pages alone).
@@ -274,7 +297,8 @@ pub fn send_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         // SAFETY: `bytes` is a live buffer.
         let sent = gate(Call::Send, || unsafe {
-            libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) as i64
+            libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
+                as i64
         });
         match sent {
             Ok(n) => bytes = &bytes[n as usize..],

@@ -22,6 +22,11 @@ const RED_ZONE: u64 = 128;
 const FAULTS: [i32; 6] =
     [libc::SIGSEGV, libc::SIGTRAP, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGSYS];
 
+/// Whether the processor raises this signal.
+pub fn is_fault(signal: i32) -> bool {
+    FAULTS.contains(&signal)
+}
+
 /// All signals but faults: what is blocked while a thread is borrowed.
 pub fn borrowed_mask() -> u64 {
     FAULTS.iter().fold(!0, |mask, signal| mask & !(1 << (signal - 1)))
@@ -157,7 +162,12 @@ impl Found {
 }
 
 /// The registers with which a thread calls `function`, returning to what `frame` begins with.
-pub fn calling(from: &Registers, frame: Address, function: Address, arguments: &[u64]) -> Registers {
+pub fn calling(
+    from: &Registers,
+    frame: Address,
+    function: Address,
+    arguments: &[u64],
+) -> Registers {
     const DIRECTION_AND_TRAP: u64 = 0x500;
     let mut r = *from;
     let argument = |i: usize| arguments.get(i).copied().unwrap_or(0);
@@ -222,12 +232,7 @@ impl FrameChain {
         let at = (home - undo_frame) as usize;
         write_frame(&mut bytes[at..], restorer, &found.reloadable, mask, xstate_at);
         write_xstate(&mut bytes[(xstate_at - undo_frame) as usize..], xstate);
-        Self {
-            start: Address(undo_frame),
-            bytes,
-            home: Address(home),
-            undo: Address(undo_frame),
-        }
+        Self { start: Address(undo_frame), bytes, home: Address(home), undo: Address(undo_frame) }
     }
 }
 
