@@ -6,6 +6,7 @@
 
 pub mod census;
 pub mod fingerprint;
+pub mod hostile;
 pub mod inside;
 pub mod interpreters;
 pub mod limited;

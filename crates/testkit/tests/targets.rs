@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spyhole_testkit::interpreters::{Interpreter, interpreters};
-use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, census, unchanged};
+use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, census, hostile, unchanged};
 
 /// Blocked, with nothing going on.
 const STILL: &[&str] = &[
@@ -185,6 +185,20 @@ fn printers_lose_no_line() {
             assert!(numbers.iter().copied().eq(0..numbers.len()), "{printer}: {numbers:?}");
             assert!(counts.contains(&format!("\"{printer}\":{}", numbers.len())), "{counts}");
         }
+    });
+}
+
+#[test]
+fn the_hostile_target_is_hostile() {
+    each("the_hostile_target_is_hostile", |interpreter| {
+        let mut target =
+            Start::new(interpreter, "hostile").args(hostile::arguments()).start().unwrap();
+        let line = std::fs::read(format!("/proc/{}/cmdline", target.pid())).unwrap();
+        assert!(line.windows(4).any(|part| part == b"\x1b[2J") && line.contains(&0xff));
+        let name = std::fs::read(format!("/proc/{}/comm", target.pid())).unwrap();
+        assert!(interpreter.root.is_some() || name.starts_with(b") R 1\n\x1b[31m"), "{name:?}");
+        assert!(target.evaluate("raises").unwrap_or_default().is_empty());
+        assert!(target.evaluate("named").unwrap().contains("\u{1b}[2J"));
     });
 }
 
