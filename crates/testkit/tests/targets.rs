@@ -40,25 +40,12 @@ fn start(interpreter: &Interpreter, name: &str) -> Target {
         .unwrap_or_else(|error| panic!("{name} on {}: {error}", interpreter.full_version()))
 }
 
-/// A target that said `ready` may still be on its way into the call that it blocks in.
-fn blocked(target: &Target) -> Fingerprint {
-    let mut last = Fingerprint::of(target.pid()).unwrap();
-    loop {
-        let now = Fingerprint::of(target.pid()).unwrap();
-        let asleep = now.threads.values().all(|thread| thread.state == 'S');
-        if asleep && unchanged(&last, &now).is_ok_and(|kept| kept.exempt.is_empty()) {
-            return now;
-        }
-        last = now;
-    }
-}
-
 #[test]
 fn still_targets_are_still() {
     each("still_targets_are_still", |interpreter| {
         for name in STILL {
             let mut target = start(interpreter, name);
-            let before = blocked(&target);
+            let before = target.blocked().unwrap();
             let kept = unchanged(&before, &Fingerprint::of(target.pid()).unwrap())
                 .unwrap_or_else(|changes| panic!("{name}: {changes}"));
             assert!(kept.exempt.is_empty(), "{name}: {kept}");
@@ -105,13 +92,13 @@ fn serving_targets_tell_the_same_of_themselves_twice() {
 fn a_bare_interpreter_stays_bare() {
     each("a_bare_interpreter_stays_bare", |interpreter| {
         let mut target = Start::new(interpreter, "quiet").flags(["-I", "-S"]).start().unwrap();
-        let before = blocked(&target);
+        let before = target.blocked().unwrap();
         let inside = target.inside().unwrap();
         for absent in ["os", "site", "json", "threading", "gc", "re"] {
             assert!(!inside.modules().contains(absent), "{absent}");
         }
         target.inside().unwrap();
-        blocked(&target);
+        target.blocked().unwrap();
         let kept = unchanged(&before, &Fingerprint::of(target.pid()).unwrap()).unwrap();
         println!("  kept: {kept}");
     });
@@ -121,7 +108,7 @@ fn a_bare_interpreter_stays_bare() {
 fn a_change_is_seen_from_inside_and_from_outside() {
     each("a_change_is_seen_from_inside_and_from_outside", |interpreter| {
         let mut target = start(interpreter, "worker");
-        let before = blocked(&target);
+        let before = target.blocked().unwrap();
         let inside = target.inside().unwrap();
         target.ask("exec import threading, time, socket; kept = socket.socketpair()").unwrap();
         target
@@ -147,7 +134,7 @@ fn a_thread_that_came_and_went_leaves_only_what_is_exempt() {
         // Python ends its own threads with `pthread_exit`, which maps the unwinder for good.
         let unwinder = "exec import ctypes; ctypes.CDLL('libgcc_s.so.1')";
         assert_eq!(target.ask(unwinder).unwrap(), "\"done\"");
-        let before = blocked(&target);
+        let before = target.blocked().unwrap();
         let inside = target.inside().unwrap();
         target.ask("exec _thread.start_new_thread(bytearray, (100000,))").unwrap();
         let kept = Rules::STILL
