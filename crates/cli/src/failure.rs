@@ -1,9 +1,11 @@
 //! How a command fails: one fact, its causes, what to run next, and an exit code by kind.
 
+use clap::CommandFactory;
 use serde_json::json;
 use spyhole_session::model::{ErrorKind, EvalError};
 use spyhole_session::target::{ResolveError, SpecError};
 
+use crate::arguments::Arguments;
 use crate::views::terminal::{OutputError, Terminal};
 use crate::views::text::{Ink, Text};
 
@@ -193,19 +195,21 @@ impl From<clap::Error> for Failure {
         let fact = paragraphs.next().unwrap_or_default();
         let fact = fact.strip_prefix("error: ").unwrap_or(fact);
         let words: Vec<&str> = fact.split_whitespace().collect();
-        let mut failure = Self::new(Kind::Usage, backticked(&words.join(" ")));
+        let fact =
+            backticked(&words.join(" ")).replace("unrecognized subcommand", "unknown command");
+        let mut failure = Self::new(Kind::Usage, fact);
         for paragraph in paragraphs {
             for line in paragraph.lines() {
                 if let Some(tip) = line.trim().strip_prefix("tip: ") {
-                    failure.hints.push(backticked(tip));
+                    failure.hints.push(backticked(tip).replace("subcommand", "command"));
                 }
             }
         }
-        let command = rendered
-            .lines()
-            .find_map(|line| line.strip_prefix("Usage: spyhole "))
-            .and_then(|usage| usage.split_whitespace().next())
-            .filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+        let known = Arguments::command();
+        let command = std::env::args_os()
+            .skip(1)
+            .filter_map(|word| word.into_string().ok())
+            .find(|word| known.get_subcommands().any(|command| command.get_name() == word));
         failure.hint(match command {
             Some(command) => format!("spyhole {command} --help"),
             None => "spyhole --help".to_owned(),

@@ -29,9 +29,9 @@ use crate::{audit, interrupt};
 #[command(
     long_about = "Open an interactive Python prompt inside a process: editing of several lines, history, completion from the \
                   live objects. Ctrl-C interrupts the code that runs and gives the prompt back, Ctrl-D leaves. From a pipe, \
-                  lines are read and only results are printed.\n\n\
-                  Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.",
-    after_help = "Examples:\n  \
+                  lines are read and only results are printed.",
+    after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
+                  Examples:\n  \
                   spyhole console 4123\n  \
                   spyhole console manage.py\n  \
                   spyhole console 4123 --no-history\n  \

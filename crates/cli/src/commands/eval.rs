@@ -28,9 +28,9 @@ const TICK: Duration = Duration::from_millis(20);
     long_about = "Evaluate code in one or many processes, and compare what they answer. An expression prints its value; of \
                   statements the last one's value is printed. Names resolve to `__main__`'s globals, then to loaded modules \
                   (no import is needed), then to builtins. What several processes answer is grouped by equality, the odd one \
-                  out first.\n\n\
-                  Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.",
-    after_help = "Examples:\n  \
+                  out first.",
+    after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
+                  Examples:\n  \
                   spyhole eval 4123 'len(cache)'\n  \
                   spyhole eval 4121,4122,4123 'django.conf.settings.DEBUG'\n  \
                   spyhole eval gunicorn 'django.contrib.admin.sites.site._registry' --yes\n  \

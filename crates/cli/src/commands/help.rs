@@ -19,8 +19,9 @@ const TOPICS: [(&str, &str, &str); 4] = [
 /// Explain a topic: targets, doors, ptrace, exit-codes, or a command
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Explain a topic (targets, doors, ptrace, exit-codes), or a command.\n\nLevel: none. No process is touched.",
-    after_help = "Examples:\n  spyhole help targets\n  spyhole help exit-codes\n  spyhole help eval"
+    long_about = "Explain a topic (targets, doors, ptrace, exit-codes), or a command.",
+    after_help = "Level: none. No process is touched.\n\n\
+                  Examples:\n  spyhole help targets\n  spyhole help exit-codes\n  spyhole help eval"
 )]
 pub(crate) struct Help {
     /// The topic, or a command

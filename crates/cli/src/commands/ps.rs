@@ -11,9 +11,9 @@ use crate::views::{json, processes as view};
 /// List the Python processes of this machine
 #[derive(Args, Debug)]
 #[command(
-    long_about = "List the Python processes of this machine: what they are, and whether they may be looked at and asked.\n\n\
-                  Level: Look. Nothing runs in any process.",
-    after_help = "Examples:\n  \
+    long_about = "List the Python processes of this machine: what they are, and whether they may be looked at and asked.",
+    after_help = "Level: Look. Nothing runs in any process.\n\n\
+                  Examples:\n  \
                   spyhole ps             all Python processes\n  \
                   spyhole ps gunicorn    those with `gunicorn` in their command line\n  \
                   spyhole ps -v          with all that is known of each\n  \

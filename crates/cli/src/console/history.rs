@@ -80,7 +80,7 @@ fn application(cmdline: &[String]) -> String {
             }
             option if option.starts_with('-') => {}
             script => {
-                let file = Path::new(script).file_name().unwrap_or(OsStr::new(script));
+                let file = Path::new(script).file_name().unwrap_or(OsStr::new(""));
                 name = Some(file.to_string_lossy().into_owned());
                 break;
             }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(name(&["python3", "-u", "-W", "ignore", "-m", "http.server"]), "http.server");
         assert_eq!(name(&["/usr/bin/python3", "-c", "import x"]), "python3");
         assert_eq!(name(&["gunicorn: worker [shop]"]), "gunicorn__worker__shop_");
-        assert_eq!(name(&["python3", "../.."]), "_".repeat(0) + "python");
+        assert_eq!(name(&["python3", "../.."]), "python");
         assert_eq!(name(&[]), "python");
         assert_eq!(name(&["python3", "/x/\u{1b}[2J/../a\n"]), "a_");
     }

@@ -254,7 +254,11 @@ mod tests {
     fn eighty_columns() {
         insta::assert_snapshot!(
             plain(&table(&[row(4123, Some("gunicorn worker"), true), row(77, None, false)], Some(80), false)),
-            @r""
+            @"
+        PID   USER      PYTHON  AGE   THREADS  LOOK  ASK  WHAT
+        4123  www-data  3.11.7  41 s  3        yes   yes  [gunicorn worker] python3 /sr…
+        77    www-data  3.11.7  41 s  3        yes   no   python3 /srv/shop/manage.py r…
+        "
         );
     }
 
@@ -262,7 +266,12 @@ mod tests {
     fn twenty_columns() {
         insta::assert_snapshot!(
             plain(&table(&[row(4123, Some("gunicorn worker"), true), row(77, None, false)], Some(20), false)),
-            @r""
+            @"
+        4123 3.11.7
+          [gunicorn worker]…
+        77 3.11.7 no ask
+          python3 /srv/shop…
+        "
         );
     }
 

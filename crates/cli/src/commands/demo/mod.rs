@@ -27,9 +27,9 @@ const ODD: usize = 2;
 #[command(
     long_about = "Start four sample workers, one of them wrong, and walk through finding it with the commands that you would \
                   type. With --serve one worker is started, its pid is printed, and it logs a line every 5 s until Ctrl-C: \
-                  something to try spyhole on.\n\n\
-                  Level: Ask, on the sample workers alone. They end with the demo.",
-    after_help = "Examples:\n  spyhole demo\n  spyhole demo --serve"
+                  something to try spyhole on.",
+    after_help = "Level: Ask, on the sample workers alone. They end with the demo.\n\n\
+                  Examples:\n  spyhole demo\n  spyhole demo --serve"
 )]
 pub(crate) struct Demo {
     /// Start one worker and keep it running until Ctrl-C
