@@ -1,1 +1,57 @@
-fn main() {}
+//! The project's own chores: `cargo xtask NAME`.
+//!
+//! It knows the list of chores and nothing about any of them: each is one file with a `run`.
+
+mod debian;
+mod pythons;
+mod venvs;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// One chore: its name, what it does, and the function that does it.
+struct Chore {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+const CHORES: &[Chore] = &[
+    Chore {
+        name: "pythons",
+        about: "make the Debian root with the newest interpreters",
+        run: pythons::run,
+    },
+    Chore {
+        name: "venvs",
+        about: "make the environments with gevent and eventlet for the live tests",
+        run: venvs::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = words.split_first() else {
+        usage();
+        return ExitCode::from(2);
+    };
+    let Some(chore) = CHORES.iter().find(|chore| chore.name == name) else {
+        eprintln!("error: no chore `{name}`\n");
+        usage();
+        return ExitCode::from(2);
+    };
+    match (chore.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() {
+    eprintln!("usage: cargo xtask CHORE\n");
+    for chore in CHORES {
+        eprintln!("  {:<10} {}", chore.name, chore.about);
+    }
+}

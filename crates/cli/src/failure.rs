@@ -76,6 +76,7 @@ impl From<ErrorKind> for Kind {
             ErrorKind::Unreachable => Self::Unreachable,
             ErrorKind::AccessDenied => Self::AccessDenied,
             ErrorKind::Gone => Self::Gone,
+            ErrorKind::Usage => Self::Usage,
             ErrorKind::Bug => Self::Bug,
         }
     }

@@ -4,9 +4,13 @@
 //! resolved values and shows the models that come back.
 
 pub mod cancel;
+mod compare;
 pub mod console;
+mod conversation;
 pub mod evaluate;
+mod failure;
 pub mod model;
+mod names;
 pub mod processes;
 pub mod target;
 

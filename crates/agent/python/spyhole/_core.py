@@ -1,0 +1,371 @@
+# The agent's core: the first file that runs in a process. It speaks the words
+# of WIRE.md, evaluates expressions, captures what code prints and undoes
+# everything at the end. All that is needed less often lives in features: files
+# that the client sends along and that are compiled when first needed.
+#
+# It knows nothing of how it came here. It runs in a private dict that holds
+# the stub's functions. Those must be unreferenced when the agent ends, since
+# the memory behind them goes then: they are named as globals at each call and
+# never stored in an object, a closure, a default or a local.
+#
+# It is compiled at each attach, which costs about 5 us a line: comments are
+# free, docstrings are not.
+
+import builtins
+import marshal
+import posix
+import sys
+
+# All four are there in every running CPython, so no import adds a module.
+modules = sys.modules
+AGENT = globals()
+PIECE = 1 << 16             # characters of printed text in one event
+REAL = '__import__', '__build_class__'      # looked up without `__missing__`
+SMALL = type(None), bool, int, float, str
+SUPERSEDED = object()
+
+pid = posix.getpid()
+gone = ended = False        # the client is; so is the session
+future = 0                  # compile() flags that the code asked for
+server = stub_tid()         # native id of the thread that reads the channel
+alive = [True]              # one entry for each thread of the agent
+unserved = b''              # bytes that were read
+running = {}                # job -> (ident, native id) of the thread that runs it
+claims = {}                 # job -> True: who pops it reads the channel from then on
+captured = {}               # ident of a thread -> job that its text belongs to
+streams = []                # (name, stand-in) for what was put into sys
+undo = []                   # (what, step): replayed backwards at the end
+sources = {}                # feature -> source, until it is needed
+
+
+# ---- the channel
+
+def tell(event):
+    return stub_send(marshal.dumps(event, 2))
+
+
+def refusal(job, error):
+    return {'ev': 'refused', 'job': job, 'message': '%s: %s' % (type(error).__name__, error)}
+
+
+def receive():
+    # What is already there is taken without giving up the GIL, so that
+    # requests sent ahead are served in one go. None: the client is gone.
+    global unserved
+    while not gone:
+        end = 4 + int.from_bytes(unserved[:4], 'little')
+        if 4 <= len(unserved) >= end:
+            body, unserved = unserved[4:end], unserved[end:]
+            return marshal.loads(body)
+        try:
+            more = stub_take()
+            if more is None:
+                more = posix.read(stub_fd, 65536)
+        except OSError:
+            return None
+        if not more:
+            return None
+        unserved += more
+
+
+# ---- names of evaluated code
+
+class Names(dict):
+    # The `__builtins__` of evaluated code: session, then `__main__`, then
+    # loaded modules, then builtins. An entry here is found by the interpreter
+    # without asking, so names that `__main__` or a module has are no entries.
+    # It outlives the agent in functions that the code left in the program.
+    __slots__ = ()
+
+    def __missing__(self, name, sys=sys, builtins=builtins):
+        main = getattr(sys.modules.get('__main__'), '__dict__', {})
+        if name in main:
+            return main[name]
+        module = sys.modules.get(name)
+        return builtins.__dict__[name] if module is None else module
+
+
+def refresh_names():
+    # Never emptied in between: abandoned code may be looking names up.
+    main = getattr(modules.get('__main__'), '__dict__', {})
+    real = builtins.__dict__
+    names.update(real)
+    for name in list(names):
+        if (name in main or name in modules or name not in real) and name not in REAL:
+            names.pop(name, None)
+    session['__builtins__'] = names
+
+
+def session_exit(*code):
+    error = SystemExit(*code)
+    error.spyhole_exit = True
+    raise error
+
+
+session_exit.__name__ = session_exit.__qualname__ = 'exit'
+names = Names()
+session = {'__name__': '__main__', 'exit': session_exit, 'quit': session_exit}
+
+
+# ---- what the code prints
+
+class Stream(object):
+    # Stands where sys.stdout or sys.stderr was while code runs. Text of the
+    # threads that run code goes to `route`, all else to what was there. A
+    # reference that the code kept goes on to forward when `route` is gone.
+    __slots__ = ('spyhole',)        # [what was there, route or None]
+
+    def __init__(self, under, route):
+        object.__setattr__(self, 'spyhole', [under, route])
+
+    def write(self, text):
+        under, route = self.spyhole
+        if (route is None or not route(text)) and under is not None:
+            return under.write(text)
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def flush(self):
+        under, route = self.spyhole
+        if (route is None or not route('')) and under is not None:
+            under.flush()
+
+    def __getattr__(self, name):
+        if name == 'spyhole':       # a copy that was never initialised
+            raise AttributeError(name)
+        return getattr(self.spyhole[0], name)
+
+    def __setattr__(self, name, value):
+        setattr(self.spyhole[0], name, value)
+
+    # The program's other threads may ask isinstance(sys.stdout, io.TextIOBase).
+    __class__ = property(lambda self: type(self.spyhole[0]))
+
+
+def route_of(name):
+    def route(text):
+        # Whether the text belonged to a job. A child that the program forked
+        # has our stand-in, too, and must not speak on the channel.
+        try:
+            job = captured.get(stub_ident())
+            if job is None or posix.getpid() != pid:
+                return False
+        except NameError:           # the agent ended meanwhile
+            return False
+        if not isinstance(text, str):
+            raise TypeError('write() argument must be str, not ' + type(text).__name__)
+        for start in range(0, len(text), PIECE):
+            piece = str.__getitem__(text, slice(start, start + PIECE))
+            tell({'ev': 'out', 'job': job, 'stream': name, 'text': piece})
+        return True
+    return route
+
+
+def capture():
+    if not streams:
+        for name in 'stdout', 'stderr':
+            stream = Stream(getattr(sys, name, None), route_of(name))
+            streams.append((name, stream))
+            setattr(sys, name, stream)
+
+
+def release():
+    # Put back only what is still ours. In whatever order nested agents end,
+    # the last one finds the original below stand-ins that are dead by then.
+    while streams:
+        name, stream = streams.pop()
+        stream.spyhole[1] = None
+        there = getattr(sys, name, None)
+        if there is stream:
+            while 'spyhole' in type(there).__dict__ and there.spyhole[1] is None:
+                there = there.spyhole[0]
+            setattr(sys, name, there)
+
+
+# ---- one evaluation
+
+def execute(job):
+    # Below the frame that has the `try`, and armed.
+    request = job['request']
+    try:
+        steps = [compile(request['code'], request['name'], 'eval', future, True)]
+    except Exception:               # no expression: statements, or an error
+        steps = None
+    if steps is None:
+        need('statements')
+        steps = statements(request)
+    refresh_names()
+    job['kind'] = 'raised'
+    job['since'] = stub_now()
+    for step in steps:
+        value = eval(step, session)
+    event = {'ev': 'value', 'job': job['id'], 'duration': stub_now() - job['since'], 'none': value is None,
+             'truncated': False, 'has_value': False}
+    if request.get('console') and value is not None:
+        if value is session_exit:
+            session_exit()
+        session['_'] = value
+    kind, size = type(value), sys.getsizeof(value, 9999)
+    if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
+        event.update(type=kind.__name__, repr=repr(value))
+    if 'repr' not in event or len(event['repr']) * 4 > request['max']:
+        need('render')
+        answer(event, value, request)
+    job['event'] = event
+
+
+def attempt(job):
+    try:
+        execute(job)
+    except BaseException as error:
+        duration = stub_now() - job['since']
+        need('raised')
+        job['event'] = raised(job, error, duration)
+
+
+def armed(job):
+    # A KeyboardInterrupt can come at any bytecode from arm to the end of
+    # disarm. Each entry gets further: first the code, then only the disarming.
+    if not job['begun']:
+        job['begun'] = True
+        stub_arm(job['id'])
+        attempt(job)
+    stub_disarm(job['id'])
+
+
+def settle(job):
+    while True:
+        try:
+            return armed(job)
+        except BaseException as error:
+            if job['event'] is None and not isinstance(error, KeyboardInterrupt):
+                job['event'] = refusal(job['id'], error)
+
+
+def op_eval(request):
+    number, ident = request['job'], stub_ident()
+    job = {'id': number, 'request': request, 'begun': False, 'event': None, 'kind': 'syntax', 'since': stub_now()}
+    running[number] = ident, stub_tid()
+    captured[ident] = number
+    claims[number] = True
+    capture()
+    # A second interrupt may land where `settle` goes round and has no `try`,
+    # a third one here. They are at least a GIL switch apart.
+    while True:
+        try:
+            settle(job)
+            break
+        except BaseException:
+            pass
+    if posix.getpid() != pid:       # the code forked and its child came back
+        posix._exit(0)
+    captured.pop(ident, None)
+    if not captured:
+        release()
+        if captured:                # another thread began in between
+            capture()
+    running.pop(number, None)
+    mine = claims.pop(number, None)
+    if job['event'] is None:
+        need('raised')
+        job['event'] = raised(job, KeyboardInterrupt(), stub_now() - job['since'])
+    if not ended:
+        tell(job['event'])
+    return mine or SUPERSEDED
+
+
+# ---- features
+
+def op_load(request):
+    sources[request['feature']] = request['source']
+
+
+def need(feature):
+    # A file whose run was interrupted is run again the next time.
+    source = sources.get(feature)
+    if source is not None:
+        exec(compile(source, '<spyhole %s>' % feature, 'exec', 0, True), AGENT)
+        AGENT['has_' + feature] = sources.pop(feature, True)
+    elif 'has_' + feature not in AGENT:
+        raise LookupError('feature `%s` was not loaded' % feature)
+
+
+# ---- serving
+
+def dispatch(request):
+    op = request['op']
+    if 'op_' + op not in AGENT:
+        need(op)
+    return AGENT['op_' + op](request)
+
+
+def serve():
+    while True:
+        request = receive()
+        if request is None or request.get('op') == 'bye':
+            return farewell(request)
+        try:
+            if dispatch(request) is SUPERSEDED:
+                return leave()
+        except Exception as error:
+            tell(refusal(request.get('job', 0), error))
+
+
+def control(op, job):
+    # In the stub's watcher thread, while our own may be busy.
+    global gone
+    try:
+        gone = gone or op == 0
+        if op:
+            need('control')
+            heed(op, job)
+    except BaseException:           # also when the agent ended meanwhile
+        pass
+
+
+# ---- the end
+
+def farewell(request):
+    global ended
+    ended = True
+    left = ['job %d still runs in thread %d' % (job, place[1]) for job, place in running.copy().items()]
+    release()
+    if 'drop_session' in AGENT:
+        undo.append(('names of the session', drop_session))
+    while undo:
+        what, step = undo.pop()
+        try:
+            step()
+        except BaseException as error:
+            left.append('%s: %s' % (what, type(error).__name__))
+    if request is not None:
+        tell({'ev': 'bye', 'left': left})
+    leave()
+
+
+def leave():
+    # The last thread empties the agent. Its classes are cycles, but young.
+    rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
+    had = 'gc' in modules
+    import gc
+    if not had:
+        del modules['gc']
+    # Up to 3.12 threading keeps a dummy for a thread that asked for its own.
+    known = getattr(modules.get('threading'), '_active', {})
+    if type(known.get(me)).__name__ == '_DummyThread':
+        del known[me]
+    rest.pop()
+    if not rest:
+        space.clear()
+        space['__builtins__'] = kept
+        if gc.isenabled():
+            gc.collect(0)
+
+
+stub_control(control)
+tell({'ev': 'hello', 'pid': pid, 'python': list(sys.version_info), 'version': sys.version, 'thread': server,
+      'interpreter': AGENT.get('stub_interpreter', 0), 'executable': getattr(sys, 'executable', None) or ''})
+serve()

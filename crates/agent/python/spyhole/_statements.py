@@ -1,0 +1,51 @@
+# Feature `statements`: code that is more than one expression, the errors of
+# code that does not parse, and what the session's names need at the end.
+
+ONLY_TREE = 0x400           # compile() flag: the syntax tree, without importing ast
+FUTURES = 0x1fe0000         # compile() flags of `from __future__`, whatever the version
+
+
+def parse(code, name):
+    try:
+        return compile(code, name, 'exec', ONLY_TREE | future, True)
+    except IndentationError:
+        bare = code.lstrip()
+        lead = code[:len(code) - len(bare)]
+    # An expression may be indented; the numbers of its lines are kept.
+    return compile('\n' * lead.count('\n') + bare, name, 'exec', ONLY_TREE | future, True)
+
+
+def statements(request):
+    # Code objects to run one after the other; the last one's value counts.
+    global future
+    code, name = request['code'], request['name']
+    tree = parse(code, name)
+    last = tree.body.pop() if tree.body and type(tree.body[-1]).__name__ == 'Expr' else None
+    body = compile(tree, name, 'exec', future, True)
+    if last is None:
+        steps = [body]
+    else:
+        wrapper = compile('0', '', 'eval', ONLY_TREE, True)
+        wrapper.body = last.value
+        steps = [body, compile(wrapper, name, 'eval', future, True)]
+    if '__future__' in code:
+        future |= body.co_flags & FUTURES & ~compile('', '', 'exec', 0, True).co_flags
+    return steps
+
+
+def references(thing):
+    return sys.getrefcount(thing)
+
+
+def drop_session():
+    # Frees what the code named without waiting for the collector, since its
+    # functions and their globals are a cycle. If anything else refers to these
+    # globals (a function that was put into the program) they stay whole.
+    global yardstick
+    yardstick = {'function': lambda: None}
+    function = type(references)
+    lone = [references(value) for value in yardstick.values()][0]
+    own = [name for name, value in session.items()
+           if type(value) is function and value.__globals__ is session and references(value) == lone]
+    if references(session) == references(yardstick) + len(own):
+        session.clear()

@@ -1,0 +1,33 @@
+//! The agent's own files, as they are sent into a process.
+
+/// The file that the stub runs first.
+pub const CORE: &str = include_str!("../python/spyhole/_core.py");
+
+/// One more file of the agent, which it compiles when it is first needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name in a `load` request.
+    pub name: &'static str,
+    pub source: &'static str,
+}
+
+/// Code that is more than one expression, and code that does not parse.
+pub const STATEMENTS: Feature =
+    Feature { name: "statements", source: include_str!("../python/spyhole/_statements.py") };
+/// Values that are not a short text or a number.
+pub const RENDER: Feature =
+    Feature { name: "render", source: include_str!("../python/spyhole/_render.py") };
+/// Exceptions, and where a thread is.
+pub const RAISED: Feature =
+    Feature { name: "raised", source: include_str!("../python/spyhole/_raised.py") };
+/// The control records `T` and `W`.
+pub const CONTROL: Feature =
+    Feature { name: "control", source: include_str!("../python/spyhole/_control.py") };
+/// The `complete` request.
+pub const COMPLETE: Feature =
+    Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
+
+/// What any `eval` may need. Sending a feature ahead costs a copy of its text.
+pub const FOR_EVAL: [Feature; 4] = [STATEMENTS, RENDER, RAISED, CONTROL];
+/// Everything there is.
+pub const ALL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];

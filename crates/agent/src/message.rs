@@ -1,0 +1,15 @@
+//! What is said on the two channels; `WIRE.md` describes each message.
+
+mod control;
+mod event;
+mod fields;
+mod request;
+
+pub use control::Control;
+pub use event::Value as ValueEvent;
+pub use event::{
+    Candidate, Candidates, Event, EventKind, Frame, Hello, Kind, Link, Output, Raised, Refused,
+    Relation, Stream, Syntax, Where,
+};
+pub use fields::MessageError;
+pub use request::{Complete, Eval, Load, Request};

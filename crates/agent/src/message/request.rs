@@ -1,0 +1,89 @@
+//! What the client asks.
+
+use crate::bundle::Feature;
+use crate::marshal::{Text, Value};
+
+/// A message to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    Eval(Eval),
+    Complete(Complete),
+    Load(Load),
+    /// Undo everything and end.
+    Bye,
+}
+
+/// Run an expression, or statements whose last expression is the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eval {
+    pub job: u32,
+    pub code: Text,
+    /// File name for tracebacks.
+    pub name: String,
+    /// Bytes of rendered text at most.
+    pub max: usize,
+    /// No bound on the rendered text but that of a frame.
+    pub full: bool,
+    /// Send the value itself where it is plain data.
+    pub want_value: bool,
+    /// Bind `_`, and let `exit()` end the session.
+    pub console: bool,
+}
+
+/// Candidates for the dotted name at the end of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    pub job: u32,
+    pub text: Text,
+}
+
+/// One more file of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub feature: String,
+    pub source: String,
+}
+
+impl Request {
+    /// The message's body, to be put into a frame.
+    pub fn encode(&self) -> Vec<u8> {
+        self.to_value().encode()
+    }
+
+    pub fn to_value(&self) -> Value {
+        let text = |text: &Text| Value::Str(text.clone());
+        dict(match self {
+            Request::Eval(eval) => vec![
+                ("op", "eval".into()),
+                ("job", i64::from(eval.job).into()),
+                ("code", text(&eval.code)),
+                ("name", eval.name.as_str().into()),
+                ("max", i64::try_from(eval.max).unwrap_or(i64::MAX).into()),
+                ("full", eval.full.into()),
+                ("want_value", eval.want_value.into()),
+                ("console", eval.console.into()),
+            ],
+            Request::Complete(complete) => vec![
+                ("op", "complete".into()),
+                ("job", i64::from(complete.job).into()),
+                ("text", text(&complete.text)),
+            ],
+            Request::Load(load) => vec![
+                ("op", "load".into()),
+                ("feature", load.feature.as_str().into()),
+                ("source", load.source.as_str().into()),
+            ],
+            Request::Bye => vec![("op", "bye".into())],
+        })
+    }
+}
+
+impl From<Feature> for Request {
+    fn from(feature: Feature) -> Self {
+        Request::Load(Load { feature: feature.name.into(), source: feature.source.into() })
+    }
+}
+
+fn dict(items: Vec<(&str, Value)>) -> Value {
+    Value::Dict(items.into_iter().map(|(name, value)| (name.into(), value)).collect())
+}
