@@ -183,6 +183,7 @@ impl From<ResolveError> for Failure {
             ResolveError::NoProcess(_) => Kind::Gone,
             ResolveError::NoMatch(_) | ResolveError::EmptyTree(_) => Kind::NoMatch,
             ResolveError::Ourselves(_) => Kind::Usage,
+            ResolveError::Proc(_) => Kind::Failed,
         };
         Self::new(kind, error.to_string()).hint("spyhole ps")
     }

@@ -143,11 +143,6 @@ impl<'t> Conversation<'t> {
         self.greeted
     }
 
-    /// The code of a job that has not ended.
-    pub(crate) fn code(&self, job: u32) -> Option<&str> {
-        self.jobs.get(&job).map(|j| j.code.as_str())
-    }
-
     /// Starts a piece of code and gives its number.
     pub(crate) fn start(&mut self, work: &Work) -> u32 {
         let number = self.next_job;
