@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use spyhole_agent::bundle;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::message::{Complete, Control, Eval, Event, Request};
-use spyhole_attach::{AttachError, Link, Opening, Options};
+use spyhole_attach::{AttachError, Link, MakeOpening, Opening, Options};
+use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
@@ -110,7 +111,11 @@ impl<'t> Conversation<'t> {
         if last {
             frames.extend(framed(&Request::Bye));
         }
-        let opening = Opening { source: bundle::CORE.as_bytes().to_vec(), frames };
+        let opening = |_: Version| Opening {
+            source: bundle::CORE.as_bytes().to_vec(),
+            frames: frames.clone(),
+            ..Opening::default()
+        };
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
         Ok(Self {
@@ -323,7 +328,7 @@ mod spyhole_stub_says {
 fn attach_twice(
     process: &Pidfd,
     options: &Options,
-    opening: &Opening,
+    opening: MakeOpening<'_>,
 ) -> Result<Link, AttachError> {
     match spyhole_attach::attach(process, options, opening) {
         Err(AttachError::NoAnswer { .. }) => spyhole_attach::attach(process, options, opening),
