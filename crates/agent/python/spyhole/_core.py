@@ -280,14 +280,16 @@ def op_eval(request):
 # ---- features
 
 def op_load(request):
-    sources[request['feature']] = request['source']
+    sources[request['feature']] = request
 
 
 def need(feature):
     # A file whose run was interrupted is run again the next time.
-    source = sources.get(feature)
-    if source is not None:
-        exec(compile(source, '<spyhole %s>' % feature, 'exec', 0, True), AGENT)
+    load = sources.get(feature)
+    if load is not None:
+        code = load.get('code') if AGENT.get('stub_compiled') else None
+        code = marshal.loads(code) if code else compile(load['source'], '<spyhole %s>' % feature, 'exec', 0, True)
+        exec(code, AGENT)
         AGENT['has_' + feature] = sources.pop(feature, True)
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
