@@ -137,7 +137,10 @@ fn once(
     };
     let mut result = collect(&mut conversation, 1, work, request, cancel);
     answered(&result.answer);
-    result.answer.left = Some(conversation.leave(true));
+    // Of a process that has ended nothing is left.
+    if !conversation.process_ended(Duration::ZERO) {
+        result.answer.left = Some(conversation.leave(true));
+    }
     result
 }
 
@@ -192,6 +195,7 @@ fn collect(
         {
             let error = still_in(conversation, job, request, ending.by_user);
             result.answer.outcome = Outcome::Error(error);
+            result.answer.duration = start.elapsed();
             break;
         }
         let left = request.timeout.saturating_sub(now);
