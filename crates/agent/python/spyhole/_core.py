@@ -288,7 +288,8 @@ def need(feature):
     source = sources.get(feature)
     if source is not None:
         exec(compile(source, '<spyhole %s>' % feature, 'exec', 0, True), AGENT)
-        AGENT['has_' + feature] = sources.pop(feature, True)
+        AGENT['has_' + feature] = True
+        sources.pop(feature, None)
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
 
@@ -322,8 +323,9 @@ def control(op, job):
         if op:
             need('control')
             heed(op, job)
-    except BaseException:           # also when the agent ended meanwhile
-        pass
+    except BaseException as error:
+        if 'tell' in globals():     # else the agent ended meanwhile
+            tell(refusal(job, error))
 
 
 # ---- the end
