@@ -290,7 +290,8 @@ def need(feature):
         code = load.get('code') if AGENT.get('stub_compiled') else None
         code = marshal.loads(code) if code else compile(load['source'], '<spyhole %s>' % feature, 'exec', 0, True)
         exec(code, AGENT)
-        AGENT['has_' + feature] = sources.pop(feature, True)
+        AGENT['has_' + feature] = True
+        sources.pop(feature, None)
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
 
@@ -330,8 +331,9 @@ def control(op, job):
         if op:
             need('control')
             heed(op, job)
-    except BaseException:           # also when the agent ended meanwhile
-        pass
+    except BaseException as error:
+        if 'tell' in globals():     # else the agent ended meanwhile
+            tell(refusal(job, error))
 
 
 # ---- the end
