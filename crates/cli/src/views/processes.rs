@@ -2,7 +2,6 @@
 
 use comfy_table::{Cell, Table, presets};
 use spyhole_session::model::{Allowed, ProcessRow};
-use spyhole_session::target::Target;
 
 use super::escape::{flat, one_line};
 use super::terminal::Terminal;
@@ -191,14 +190,25 @@ fn some(words: &[String]) -> String {
     }
 }
 
+/// A process that may be meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) pid: i32,
+    pub(crate) cmdline: &'a [String],
+}
+
 /// The processes that a pattern names, one a line, for a question or a refusal.
-pub(crate) fn candidates(terminal: &Terminal, targets: &[Target], numbered: bool) -> Text {
+pub(crate) fn candidates(
+    terminal: &Terminal,
+    candidates: &[Candidate<'_>],
+    numbered: bool,
+) -> Text {
     let (width, raw) = (terminal.width(), terminal.is_raw());
     let mut text = Text::new();
-    for (index, target) in targets.iter().enumerate() {
-        let words: Vec<String> = target.cmdline.iter().map(|word| shortened(word, raw)).collect();
+    for (index, Candidate { pid, cmdline }) in candidates.iter().enumerate() {
+        let words: Vec<String> = cmdline.iter().map(|word| shortened(word, raw)).collect();
         let number = if numbered { format!("{:>3}) ", index + 1) } else { "  ".to_owned() };
-        let line = format!("{number}{}  {}", target.pid, words.join(" "));
+        let line = format!("{number}{pid}  {}", words.join(" "));
         text.line(width.map_or_else(|| line.clone(), |width| cut(&line, width)));
     }
     text
