@@ -25,6 +25,7 @@ use super::shell::{late, locked};
 use crate::failure::{self, Failure};
 use crate::views::escape::{escape, is_dangerous};
 use crate::views::terminal::Terminal;
+use crate::views::text::Text;
 
 const MENU: &str = "completion";
 /// How often late output is looked for while somebody types.
@@ -145,7 +146,12 @@ impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
                 Ok(Input::Code(code))
             }
             Ok(Signal::CtrlC) => Ok(Input::Cleared),
-            Ok(_) => Ok(Input::End),
+            Ok(Signal::CtrlD) => Ok(Input::End),
+            Ok(_) => {
+                // Something else than a key ended the line, which is still on the screen.
+                self.terminal.talk(&Text::of("\n"));
+                Ok(Input::End)
+            }
             Err(error) => {
                 Err(Failure::new(failure::Kind::Failed, "cannot use the terminal")
                     .caused_by(&error))
