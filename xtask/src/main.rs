@@ -2,6 +2,8 @@
 //!
 //! It knows the list of chores and nothing about any of them: each is one file with a `run`.
 
+mod agent;
+mod census;
 mod debian;
 mod pythons;
 mod venvs;
@@ -17,6 +19,16 @@ struct Chore {
 }
 
 const CHORES: &[Chore] = &[
+    Chore {
+        name: "agent",
+        about: "run the agent's Python tests on the oldest and the newest interpreter",
+        run: agent::run,
+    },
+    Chore {
+        name: "census",
+        about: "tell which interpreters a test run covered, and what it skipped",
+        run: census::run,
+    },
     Chore {
         name: "pythons",
         about: "make the Debian root with the newest interpreters",

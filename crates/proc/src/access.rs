@@ -121,6 +121,8 @@ impl fmt::Display for Cause {
     }
 }
 
+impl std::error::Error for Cause {}
+
 impl Cause {
     /// The one command that mends it, or the one step, where there is one.
     pub fn hint(&self) -> Option<String> {

@@ -6,9 +6,9 @@ use spyhole_agent::message::{Control, Event as Wire, Stream};
 
 use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
 use crate::evaluate::Reach;
-use crate::failure;
 use crate::model::{Candidate, EvalError, Left, Running, Value};
 use crate::target::Target;
+use crate::{failure, received};
 
 /// What a console hears from its process.
 #[derive(Clone, Debug)]
@@ -62,8 +62,7 @@ impl Console {
     /// Gets into the process.
     pub fn open(target: &Target, reach: &Reach) -> Result<Self, EvalError> {
         let process = target.hold_again().map_err(|_| failure::gone(target.pid))?;
-        let mut conversation =
-            Conversation::open(target, Hold::Own(process), reach, None, false)?;
+        let mut conversation = Conversation::open(target, Hold::Own(process), reach, None, false)?;
         let deadline = Instant::now() + GREETING;
         let hello = loop {
             match conversation.next(deadline.saturating_duration_since(Instant::now())) {
@@ -76,7 +75,7 @@ impl Console {
                 }
             }
         };
-        let (major, minor, micro) = hello.python;
+        let (major, minor, micro, ..) = hello.python;
         let hello = Hello {
             pid: target.pid,
             own_pid: hello.pid,
@@ -135,7 +134,7 @@ impl Console {
     fn event(&mut self, wire: Wire) -> Option<Event> {
         let duration = |seconds: f64| Duration::from_secs_f64(seconds.max(0.0));
         match wire {
-            Wire::Out(out) => Some(Event::Output {
+            Wire::Output(out) => Some(Event::Output {
                 job: out.job,
                 stderr: out.stream == Stream::Stderr,
                 text: out.text,
@@ -143,11 +142,11 @@ impl Console {
             Wire::Value(value) => {
                 self.ended(value.job);
                 let (job, duration) = (value.job, duration(value.duration));
-                Some(Event::Value { job, duration, value: Value::of(value) })
+                Some(Event::Value { job, duration, value: received::value(value) })
             }
             Wire::Raised(raised) => {
                 let code = self.ended(raised.job);
-                let error = failure::of_raised(&raised, &code, &name_of(raised.job));
+                let error = received::raised(&raised, &code, &name_of(raised.job));
                 Some(Event::Error { job: raised.job, error, duration: duration(raised.duration) })
             }
             Wire::Refused(refused) => {
@@ -155,8 +154,8 @@ impl Console {
                 let error = failure::refused(&refused.message);
                 Some(Event::Error { job: refused.job, error, duration: Duration::ZERO })
             }
-            Wire::Exit(exit) => {
-                self.ended(exit.job);
+            Wire::Exit { job, .. } => {
+                self.ended(job);
                 Some(Event::Exit)
             }
             _ => None,
@@ -173,7 +172,7 @@ impl Console {
     /// Raises `KeyboardInterrupt` in the running code.
     pub fn interrupt(&mut self) {
         if let Some(job) = self.serving {
-            self.conversation.control(Control::Interrupt(job));
+            self.conversation.control(Control::Interrupt { job });
         }
     }
 
@@ -205,12 +204,15 @@ impl Console {
             match self.conversation.next(left) {
                 Incoming::Event(Wire::Candidates(found)) if found.job == number => {
                     let start =
-                        text.char_indices().nth(found.start as usize).map_or(text.len(), |(at, _)| at);
+                        text.char_indices().nth(found.start).map_or(text.len(), |(at, _)| at);
                     let names = found.names.into_iter();
-                    let candidates = names.map(|(name, kind)| Candidate { name, kind });
+                    let candidates = names.map(|n| Candidate { name: n.name, kind: n.kind });
                     return (start, candidates.collect());
                 }
-                Incoming::Event(other) => self.waiting.extend(self.event(other)),
+                Incoming::Event(other) => {
+                    let event = self.event(other);
+                    self.waiting.extend(event);
+                }
                 Incoming::Nothing | Incoming::End => return nothing,
             }
         }

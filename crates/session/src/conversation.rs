@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use spyhole_agent::bundle;
-use spyhole_agent::frame::{self, Decoder};
-use spyhole_agent::message::{self, Control, Event, Request};
+use spyhole_agent::frame::{Frames, frame};
+use spyhole_agent::message::{Complete, Control, Eval, Event, Request};
 use spyhole_attach::{AttachError, Link, Opening, Options};
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
-use crate::failure;
 use crate::model::{EvalError, Left, Running};
 use crate::target::Target;
+use crate::{failure, received};
 
 /// How a piece of code is to be run.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ struct Job {
 pub(crate) struct Conversation<'t> {
     process: Hold<'t>,
     link: Link,
-    decoder: Decoder,
+    frames: Frames,
     jobs: BTreeMap<u32, Job>,
     next_job: u32,
     /// What the stub said where the agent could not.
@@ -96,16 +96,19 @@ impl<'t> Conversation<'t> {
             patience: reach.patience,
         };
         let mut frames = Vec::new();
-        for (feature, source) in bundle::FEATURES {
-            frames.extend(frame::encode(&Request::Load { feature, source }.encode()));
+        for feature in if last { &bundle::FOR_EVAL[..] } else { &bundle::ALL[..] } {
+            frames.extend(framed(&Request::from(*feature)));
         }
         let mut jobs = BTreeMap::new();
         if let Some(work) = first {
-            frames.extend(frame::encode(&request(1, work).encode()));
+            if !work.modules.is_empty() {
+                frames.extend(framed(&Request::Loaded(work.modules.clone())));
+            }
+            frames.extend(framed(&request(1, work)));
             jobs.insert(1, job(work));
         }
         if last {
-            frames.extend(frame::encode(&Request::Bye.encode()));
+            frames.extend(framed(&Request::Bye));
         }
         let opening = Opening { source: bundle::CORE.as_bytes().to_vec(), frames };
         let link = attach_twice(process.get(), &options, &opening)
@@ -113,7 +116,7 @@ impl<'t> Conversation<'t> {
         Ok(Self {
             process,
             link,
-            decoder: Decoder::default(),
+            frames: Frames::default(),
             next_job: jobs.len() as u32 + 1,
             jobs,
             stub_said: None,
@@ -140,16 +143,14 @@ impl<'t> Conversation<'t> {
         self.greeted
     }
 
-    /// The code of a job that has not ended.
-    pub(crate) fn code(&self, job: u32) -> Option<&str> {
-        self.jobs.get(&job).map(|j| j.code.as_str())
-    }
-
     /// Starts a piece of code and gives its number.
     pub(crate) fn start(&mut self, work: &Work) -> u32 {
         let number = self.next_job;
         self.next_job += 1;
         self.jobs.insert(number, job(work));
+        if !work.modules.is_empty() {
+            self.say(&Request::Loaded(work.modules.clone()));
+        }
         self.say(&request(number, work));
         number
     }
@@ -158,12 +159,12 @@ impl<'t> Conversation<'t> {
     pub(crate) fn complete(&mut self, text: &str) -> u32 {
         let number = self.next_job;
         self.next_job += 1;
-        self.say(&Request::Complete { job: number, text });
+        self.say(&Request::Complete(Complete { job: number, text: text.into() }));
         number
     }
 
-    fn say(&mut self, request: &Request<'_>) {
-        if self.link.send(&frame::encode(&request.encode())).is_err() {
+    fn say(&mut self, request: &Request) {
+        if self.link.send(&framed(request)).is_err() {
             log::debug!("process {}: the agent does not listen any more", self.link.pid);
         }
     }
@@ -179,8 +180,8 @@ impl<'t> Conversation<'t> {
         if let Some(job) = self.jobs.get_mut(&job) {
             job.abandoned = true;
         }
-        self.control(Control::Takeover(job));
-        self.control(Control::Where(job));
+        self.control(Control::TakeOver { job });
+        self.control(Control::Where { job });
     }
 
     /// Code that was abandoned and has not returned yet.
@@ -198,7 +199,7 @@ impl<'t> Conversation<'t> {
     pub(crate) fn next(&mut self, limit: Duration) -> Incoming {
         let deadline = Instant::now() + limit;
         loop {
-            match self.decoder.next_frame() {
+            match self.frames.pop() {
                 Ok(Some(body)) => match self.understand(&body) {
                     Some(event) => return Incoming::Event(event),
                     None => continue,
@@ -217,7 +218,7 @@ impl<'t> Conversation<'t> {
             }
             let mut buffer = [0; 64 << 10];
             match self.link.receive(&mut buffer) {
-                Ok(n) if n > 0 => self.decoder.push(&buffer[..n]),
+                Ok(n) if n > 0 => self.frames.push(&buffer[..n]),
                 _ => self.ended = true,
             }
         }
@@ -244,12 +245,13 @@ impl<'t> Conversation<'t> {
             Event::Hello(_) => self.greeted = true,
             Event::Value(value) => drop(self.jobs.remove(&value.job)),
             Event::Raised(raised) => drop(self.jobs.remove(&raised.job)),
-            Event::Exit { job, .. } | Event::Refused { job, .. } => drop(self.jobs.remove(job)),
+            Event::Exit { job, .. } => drop(self.jobs.remove(job)),
+            Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
                     job.thread = place.thread;
-                    job.at = failure::expression(&place.frames, &job.code);
+                    job.at = received::expression(&place.frames, &job.code);
                 }
             }
             _ => {}
@@ -296,7 +298,9 @@ impl<'t> Conversation<'t> {
         let held = self.link.held;
         let mut kept = std::mem::take(&mut self.left);
         if self.stub_said == Some(spyhole_stub_says::KEPT) {
-            kept.push("two mappings, since code of the program holds a function of the agent".into());
+            kept.push(
+                "two mappings, since code of the program holds a function of the agent".into(),
+            );
         } else if still_running.is_empty()
             && self.ended
             && !self.link.wait_gone(self.process.get(), FAREWELL)
@@ -330,16 +334,20 @@ fn attach_twice(
     }
 }
 
-fn request(number: u32, work: &Work) -> Request<'_> {
-    Request::Eval(message::Eval {
+fn framed(request: &Request) -> Vec<u8> {
+    // What a person can type is far below the limit; more is cut off by the agent as no message.
+    frame(&request.encode()).unwrap_or_default()
+}
+
+fn request(number: u32, work: &Work) -> Request {
+    Request::Eval(Eval {
         job: number,
-        code: &work.code,
+        code: work.code.as_str().into(),
         name: name_of(number),
         max: work.max,
         full: work.full,
         want_value: work.want_value,
         console: work.console,
-        modules: &work.modules,
     })
 }
 

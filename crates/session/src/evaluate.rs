@@ -8,8 +8,8 @@ use spyhole_agent::message::{Control, Event};
 
 use crate::compare;
 use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
-use crate::model::{Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place, Value};
-use crate::{Cancel, failure, names, target::Target};
+use crate::model::{Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place};
+use crate::{Cancel, failure, names, received, target::Target};
 
 /// How to reach a process.
 #[derive(Clone, Debug)]
@@ -121,15 +121,15 @@ fn once(
     answered: &dyn Fn(&Answer),
 ) -> Answered {
     let hold = Hold::Borrowed(&target.process);
-    let mut conversation =
-        match Conversation::open(target, hold, &request.reach, Some(work), true) {
-            Ok(conversation) => conversation,
-            Err(error) => {
-                let answered_now = Answered::failed(target.pid, error);
-                answered(&answered_now.answer);
-                return answered_now;
-            }
-        };
+    let mut conversation = match Conversation::open(target, hold, &request.reach, Some(work), true)
+    {
+        Ok(conversation) => conversation,
+        Err(error) => {
+            let answered_now = Answered::failed(target.pid, error);
+            answered(&answered_now.answer);
+            return answered_now;
+        }
+    };
     let mut result = collect(&mut conversation, 1, work, request, cancel);
     answered(&result.answer);
     result.answer.left = Some(conversation.leave(true));
@@ -170,14 +170,15 @@ fn collect(
     cancel: &Cancel,
 ) -> Answered {
     let start = Instant::now();
-    let mut result = Answered::failed(conversation.pid(), failure::timed_out(request.timeout, None));
+    let mut result =
+        Answered::failed(conversation.pid(), failure::timed_out(request.timeout, None));
     let mut interrupts = 0;
     let mut ending: Option<Ending> = None;
     loop {
         let now = start.elapsed();
         let asked = cancel.count();
         if ending.is_none() && (now >= request.timeout || asked > 0) {
-            conversation.control(Control::Interrupt(job));
+            conversation.control(Control::Interrupt { job });
             interrupts = asked;
             ending = Some(Ending { at: Instant::now(), by_user: asked > 0 });
         }
@@ -194,7 +195,7 @@ fn collect(
             Incoming::Event(Event::Hello(hello)) => {
                 result.answer.place.interpreter = hello.interpreter;
             }
-            Incoming::Event(Event::Out(out)) if out.job == job => {
+            Incoming::Event(Event::Output(out)) if out.job == job => {
                 let (to, other) = match out.stream {
                     spyhole_agent::message::Stream::Stdout => {
                         (&mut result.answer.stdout, result.answer.stderr.len())
@@ -209,16 +210,14 @@ fn collect(
                 result.answer.output_cut += (out.text.len() - cut) as u64;
             }
             Incoming::Event(Event::Value(value)) if value.job == job => {
-                result.loaded.clone_from(&value.loaded);
                 result.answer.duration = Duration::from_secs_f64(value.duration.max(0.0));
-                result.answer.outcome = Outcome::Value(Value::of(value));
+                result.answer.outcome = Outcome::Value(received::value(value));
                 break;
             }
             Incoming::Event(Event::Raised(raised)) if raised.job == job => {
-                result.loaded.clone_from(&raised.loaded);
                 result.missing.clone_from(&raised.missing);
                 result.answer.duration = Duration::from_secs_f64(raised.duration.max(0.0));
-                let mut error = failure::of_raised(&raised, &work.code, &name_of(job));
+                let mut error = received::raised(&raised, &work.code, &name_of(job));
                 if error.kind == ErrorKind::Interrupted
                     && let Some(Ending { by_user: false, .. }) = ending
                 {
@@ -229,6 +228,7 @@ fn collect(
                 result.answer.outcome = Outcome::Error(error);
                 break;
             }
+            Incoming::Event(Event::Loaded { names }) => result.loaded = names,
             Incoming::Event(Event::Refused(refused)) if refused.job == job => {
                 result.answer.outcome = Outcome::Error(failure::refused(&refused.message));
                 break;
@@ -262,7 +262,7 @@ fn still_in(
     request: &Request,
     by_user: bool,
 ) -> EvalError {
-    conversation.control(Control::Where(job));
+    conversation.control(Control::Where { job });
     let deadline = Instant::now() + GRACE;
     while let Incoming::Event(event) =
         conversation.next(deadline.saturating_duration_since(Instant::now()))
@@ -296,10 +296,8 @@ impl Watch {
     /// Attaches to all targets.
     pub fn open(targets: &[Target], request: &Request, _cancel: &Cancel) -> Self {
         let places = together(targets, &mut |_| (), |target, _| {
-            let state = target
-                .hold_again()
-                .map_err(|_| failure::gone(target.pid))
-                .and_then(|process| {
+            let state =
+                target.hold_again().map_err(|_| failure::gone(target.pid)).and_then(|process| {
                     Conversation::open(target, Hold::Own(process), &request.reach, None, false)
                 });
             Watched { pid: target.pid, state }

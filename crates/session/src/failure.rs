@@ -1,14 +1,11 @@
 //! What went wrong, as a model: from an attach, from a traceback, from a clock.
 
-use spyhole_agent::message;
 use spyhole_attach::AttachError;
 
-use crate::model::{
-    ErrorKind, EvalError, Raised, Relation, SyntaxPlace, TraceFrame,
-};
+use crate::model::{ErrorKind, EvalError};
 use crate::target::Target;
 
-fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
+pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
     EvalError {
         kind,
         type_name: type_name.into(),
@@ -56,9 +53,7 @@ fn hint(attach: &AttachError) -> Option<String> {
         }
         A::Zombie { pid } => Some(format!("see its parent with `ps -o ppid= -p {pid}`")),
         A::NotPython { .. } => Some("list the Python processes with `spyhole ps`".into()),
-        A::NoThread { pid, .. } => {
-            Some(format!("see its limits with `cat /proc/{pid}/limits`"))
-        }
+        A::NoThread { pid, .. } => Some(format!("see its limits with `cat /proc/{pid}/limits`")),
         A::NoChannel { pid, .. } => Some(format!("see its descriptors with `ls /proc/{pid}/fd`")),
         A::NotInitialised { .. } => Some("retry when it has started".into()),
         A::NoSafeThread { .. } => Some("retry; a later moment may be better".into()),
@@ -89,7 +84,9 @@ pub(crate) fn no_such_interpreter(target: &Target) -> EvalError {
 /// The code has not ended in time. `at`: the expression that it is in.
 pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> EvalError {
     let message = match at {
-        Some((at, thread)) => format!("timed out after {limit:?}, still in `{at}` (thread {thread})"),
+        Some((at, thread)) => {
+            format!("timed out after {limit:?}, still in `{at}` (thread {thread})")
+        }
         None => format!("timed out after {limit:?}"),
     };
     error(ErrorKind::Timeout, "TimeoutError", message)
@@ -115,68 +112,4 @@ pub(crate) fn given_up(at: Option<(&str, i32)>) -> EvalError {
 /// The agent did not understand us.
 pub(crate) fn refused(message: &str) -> EvalError {
     error(ErrorKind::Bug, "Bug", format!("the agent refused: {message}"))
-}
-
-/// An exception that the code raised.
-pub(crate) fn of_raised(raised: &message::Raised, code: &str, name: &str) -> EvalError {
-    let kind = match raised.kind {
-        message::RaisedKind::Syntax => ErrorKind::Syntax,
-        message::RaisedKind::Interrupted => ErrorKind::Interrupted,
-        message::RaisedKind::Raised => ErrorKind::Raised,
-    };
-    let traceback: Vec<Raised> = raised.chain.iter().map(|l| link(l, code, name)).collect();
-    let last = traceback.last();
-    let mut failure = error(
-        kind,
-        last.map_or("BaseException", |l| l.type_name.as_str()),
-        last.map(|l| l.message.clone()).unwrap_or_default(),
-    );
-    failure.traceback = traceback;
-    failure
-}
-
-fn link(link: &message::Link, code: &str, name: &str) -> Raised {
-    Raised {
-        type_name: link.type_name.clone(),
-        message: link.message.clone(),
-        relation: link.relation.map(|relation| match relation {
-            message::Relation::Cause => Relation::Cause,
-            message::Relation::Context => Relation::Context,
-        }),
-        frames: link.frames.iter().map(|f| frame(f, code, name)).collect(),
-        syntax: link.syntax.as_ref().map(|s| SyntaxPlace {
-            file: s.file.clone(),
-            line: s.line,
-            column: s.column,
-            text: s.text.clone(),
-        }),
-        notes: link.notes.clone(),
-    }
-}
-
-fn frame(frame: &message::Frame, code: &str, name: &str) -> TraceFrame {
-    let text = (frame.file == name)
-        .then(|| code.lines().nth((frame.line as usize).checked_sub(1)?).map(str::to_owned))
-        .flatten();
-    TraceFrame {
-        file: frame.file.clone(),
-        line: frame.line,
-        function: frame.function.clone(),
-        columns: frame.columns,
-        text,
-    }
-}
-
-/// The expression that a job is in: of its own code the part that runs, of other code the place.
-pub(crate) fn expression(frames: &[message::Frame], code: &str) -> Option<String> {
-    let innermost = frames.last()?;
-    if !innermost.file.starts_with("<spyhole-") {
-        return Some(format!("{} ({}:{})", innermost.function, innermost.file, innermost.line));
-    }
-    let line = code.lines().nth((innermost.line as usize).checked_sub(1)?)?;
-    let part = innermost.columns.and_then(|(from, to)| {
-        let chars: Vec<char> = line.chars().collect();
-        chars.get(from as usize..to as usize).map(|c| c.iter().collect::<String>())
-    });
-    Some(part.filter(|p| !p.trim().is_empty()).unwrap_or_else(|| line.trim().to_owned()))
 }

@@ -12,6 +12,7 @@ mod failure;
 pub mod model;
 mod names;
 pub mod processes;
+mod received;
 pub mod target;
 
 pub use cancel::Cancel;

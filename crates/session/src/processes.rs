@@ -35,8 +35,8 @@ fn kind_of(file: &MappedFile) -> Option<Kind> {
     let memory = Cached::new(Live { pid });
     let image = Image::of(&memory, &maps, &mapping).ok()?;
     image.symbol(&memory, "PyGILState_Ensure")?;
-    let version = version::read(&memory, &image)
-        .or_else(|| version::from_file_name(mapping.file_name()));
+    let version =
+        version::read(&memory, &image).or_else(|| version::from_file_name(mapping.file_name()));
     Some(Kind::CPython(version))
 }
 

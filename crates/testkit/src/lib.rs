@@ -4,7 +4,9 @@
 //! It knows Linux and Python, and nothing of spyhole: its readings of `/proc` are its own, so
 //! that no mistake is shared with what they check.
 
+pub mod census;
 pub mod fingerprint;
+pub mod hostile;
 pub mod inside;
 pub mod interpreters;
 pub mod limited;

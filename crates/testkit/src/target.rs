@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::interpreters::Interpreter;
 use crate::watchdog::{Watchdog, readable};
-use crate::{Inside, place};
+use crate::{Fingerprint, Inside, place, unchanged};
 
 /// How long a target may live if nothing else is said: it is killed then, whatever the test does.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
@@ -233,6 +233,22 @@ impl Target {
         let said = self.ask("state")?;
         Inside::parse(&said)
             .ok_or_else(|| TargetError::BadAnswer { name: self.start.name.clone(), said })
+    }
+
+    /// How it looks from outside once it is still: all of its threads asleep, and two readings
+    /// alike. One that said `ready` may still be on its way into the call that it blocks in.
+    pub fn blocked(&self) -> io::Result<Fingerprint> {
+        let mut last = Fingerprint::of(self.pid())?;
+        // Ends with the target at the latest, which the watchdog sees to.
+        loop {
+            std::thread::yield_now();
+            let now = Fingerprint::of(self.pid())?;
+            let asleep = now.threads.values().all(|thread| thread.state == 'S');
+            if asleep && unchanged(&last, &now).is_ok_and(|kept| kept.exempt.is_empty()) {
+                return Ok(now);
+            }
+            last = now;
+        }
     }
 
     /// Sends a signal to this very process.

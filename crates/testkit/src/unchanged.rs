@@ -113,16 +113,22 @@ impl Rules {
         if before.name != after.name {
             found.change(format!("thread {tid} was named `{}`, is `{}`", before.name, after.name));
         }
-        if before.caught | SETXID == after.caught && before.caught & SETXID == 0 {
+        // A signal that is caught now is not ignored any more.
+        let handled = before.caught & SETXID == 0 && after.caught & SETXID != 0;
+        let (caught, ignored) = if handled {
             found.kept.add(Exempt::SetxidHandler);
-        } else if before.caught != after.caught {
-            let (old, new) = (before.caught, after.caught);
-            found.change(format!("thread {tid}: caught signals were {old:016x}, are {new:016x}"));
-        }
-        for (what, old, new) in
-            [("blocked", before.blocked, after.blocked), ("ignored", before.ignored, after.ignored)]
-        {
-            let passing = !self.still && [old, new].iter().any(|mask| ALL_BLOCKED.contains(mask));
+            (before.caught | SETXID, before.ignored & !SETXID)
+        } else {
+            (before.caught, before.ignored)
+        };
+        for (what, old, new) in [
+            ("blocked", before.blocked, after.blocked),
+            ("ignored", ignored, after.ignored),
+            ("caught", caught, after.caught),
+        ] {
+            let passing = !self.still
+                && what == "blocked"
+                && [old, new].iter().any(|mask| ALL_BLOCKED.contains(mask));
             if old != new && !passing {
                 found.change(format!(
                     "thread {tid}: {what} signals were {old:016x}, are {new:016x}"

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spyhole_testkit::interpreters::{Interpreter, interpreters};
-use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, unchanged};
+use spyhole_testkit::{Fingerprint, Rules, Start, Target, TargetError, census, hostile, unchanged};
 
 /// Blocked, with nothing going on.
 const STILL: &[&str] = &[
@@ -27,10 +27,11 @@ const BUSY: &[&str] = &["busy", "malloc", "fork", "starting"];
 /// Serve commands.
 const SERVING: &[&str] = &["quiet", "threads200", "worker", "hostile", "exit_at"];
 
-fn each(test: impl Fn(&Interpreter)) {
+fn each(name: &str, test: impl Fn(&Interpreter)) {
     for interpreter in interpreters() {
         println!("on {}", interpreter.full_version());
         test(&interpreter);
+        census::covered(name, &interpreter);
     }
 }
 
@@ -39,25 +40,12 @@ fn start(interpreter: &Interpreter, name: &str) -> Target {
         .unwrap_or_else(|error| panic!("{name} on {}: {error}", interpreter.full_version()))
 }
 
-/// A target that said `ready` may still be on its way into the call that it blocks in.
-fn blocked(target: &Target) -> Fingerprint {
-    let mut last = Fingerprint::of(target.pid()).unwrap();
-    loop {
-        let now = Fingerprint::of(target.pid()).unwrap();
-        let asleep = now.threads.values().all(|thread| thread.state == 'S');
-        if asleep && unchanged(&last, &now).is_ok_and(|kept| kept.exempt.is_empty()) {
-            return now;
-        }
-        last = now;
-    }
-}
-
 #[test]
 fn still_targets_are_still() {
-    each(|interpreter| {
+    each("still_targets_are_still", |interpreter| {
         for name in STILL {
             let mut target = start(interpreter, name);
-            let before = blocked(&target);
+            let before = target.blocked().unwrap();
             let kept = unchanged(&before, &Fingerprint::of(target.pid()).unwrap())
                 .unwrap_or_else(|changes| panic!("{name}: {changes}"));
             assert!(kept.exempt.is_empty(), "{name}: {kept}");
@@ -68,7 +56,7 @@ fn still_targets_are_still() {
 
 #[test]
 fn busy_targets_go_on_and_touch_nothing_but_their_own() {
-    each(|interpreter| {
+    each("busy_targets_go_on_and_touch_nothing_but_their_own", |interpreter| {
         for name in BUSY {
             let mut target = start(interpreter, name);
             if *name == "starting" {
@@ -89,7 +77,7 @@ fn busy_targets_go_on_and_touch_nothing_but_their_own() {
 
 #[test]
 fn serving_targets_tell_the_same_of_themselves_twice() {
-    each(|interpreter| {
+    each("serving_targets_tell_the_same_of_themselves_twice", |interpreter| {
         for name in SERVING {
             let mut target = start(interpreter, name);
             let before = target.inside().unwrap();
@@ -102,15 +90,15 @@ fn serving_targets_tell_the_same_of_themselves_twice() {
 
 #[test]
 fn a_bare_interpreter_stays_bare() {
-    each(|interpreter| {
+    each("a_bare_interpreter_stays_bare", |interpreter| {
         let mut target = Start::new(interpreter, "quiet").flags(["-I", "-S"]).start().unwrap();
-        let before = blocked(&target);
+        let before = target.blocked().unwrap();
         let inside = target.inside().unwrap();
         for absent in ["os", "site", "json", "threading", "gc", "re"] {
             assert!(!inside.modules().contains(absent), "{absent}");
         }
         target.inside().unwrap();
-        blocked(&target);
+        target.blocked().unwrap();
         let kept = unchanged(&before, &Fingerprint::of(target.pid()).unwrap()).unwrap();
         println!("  kept: {kept}");
     });
@@ -118,9 +106,9 @@ fn a_bare_interpreter_stays_bare() {
 
 #[test]
 fn a_change_is_seen_from_inside_and_from_outside() {
-    each(|interpreter| {
+    each("a_change_is_seen_from_inside_and_from_outside", |interpreter| {
         let mut target = start(interpreter, "worker");
-        let before = blocked(&target);
+        let before = target.blocked().unwrap();
         let inside = target.inside().unwrap();
         target.ask("exec import threading, time, socket; kept = socket.socketpair()").unwrap();
         target
@@ -138,8 +126,35 @@ fn a_change_is_seen_from_inside_and_from_outside() {
 }
 
 #[test]
+fn a_thread_that_came_and_went_leaves_only_what_is_exempt() {
+    each("a_thread_that_came_and_went_leaves_only_what_is_exempt", |interpreter| {
+        let mut target = start(interpreter, "quiet");
+        // What answering itself takes is there before.
+        target.ask("exec import _thread").unwrap();
+        // Python ends its own threads with `pthread_exit`, which maps the unwinder for good.
+        let unwinder = "exec import ctypes; ctypes.CDLL('libgcc_s.so.1')";
+        assert_eq!(target.ask(unwinder).unwrap(), "\"done\"");
+        let before = target.blocked().unwrap();
+        let inside = target.inside().unwrap();
+        target.ask("exec _thread.start_new_thread(bytearray, (100000,))").unwrap();
+        let kept = Rules::STILL
+            .settle(&before, Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("{}: {error}", interpreter.full_version()));
+        println!("  kept: {kept}");
+        assert_eq!(inside.differences(&target.inside().unwrap()), Vec::<String>::new());
+        // The next thread takes what the last one left.
+        let again = Fingerprint::of(target.pid()).unwrap();
+        target.ask("exec _thread.start_new_thread(bytearray, (100000,))").unwrap();
+        let kept = Rules { arenas: 0, stacks: 0, ..Rules::STILL }
+            .settle(&again, Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("{}: {error}", interpreter.full_version()));
+        println!("  kept again: {kept}");
+    });
+}
+
+#[test]
 fn printers_lose_no_line() {
-    each(|interpreter| {
+    each("printers_lose_no_line", |interpreter| {
         let folder = interpreter.root.clone().unwrap_or_else(|| "/".into());
         let name = format!("/tmp/printing.{}.{}", std::process::id(), interpreter.minor());
         let mut target = Start::new(interpreter, "printing").args([&name]).start().unwrap();
@@ -161,9 +176,23 @@ fn printers_lose_no_line() {
 }
 
 #[test]
+fn the_hostile_target_is_hostile() {
+    each("the_hostile_target_is_hostile", |interpreter| {
+        let mut target =
+            Start::new(interpreter, "hostile").args(hostile::arguments()).start().unwrap();
+        let line = std::fs::read(format!("/proc/{}/cmdline", target.pid())).unwrap();
+        assert!(line.windows(4).any(|part| part == b"\x1b[2J") && line.contains(&0xff));
+        let name = std::fs::read(format!("/proc/{}/comm", target.pid())).unwrap();
+        assert!(interpreter.root.is_some() || name.starts_with(b") R 1\n\x1b[31m"), "{name:?}");
+        assert!(target.evaluate("raises").unwrap_or_default().is_empty());
+        assert!(target.evaluate("named").unwrap().contains("\u{1b}[2J"));
+    });
+}
+
+#[test]
 fn targets_end_in_the_way_they_were_asked_to() {
     use std::os::unix::process::ExitStatusExt;
-    each(|interpreter| {
+    each("targets_end_in_the_way_they_were_asked_to", |interpreter| {
         for (how, code, signal) in [
             ("return", Some(0), None),
             ("exit 3", Some(3), None),
@@ -191,9 +220,12 @@ fn a_target_whose_time_is_over_is_killed() {
 fn patched_targets_run_where_their_packages_are() {
     for interpreter in interpreters() {
         for name in ["gevent_patched", "eventlet_patched"] {
-            if let Some(prepared) = interpreter.with_packages() {
-                start(&prepared, name);
-                println!("{name} on {}", interpreter.full_version());
+            match interpreter.with_packages() {
+                Some(prepared) => {
+                    start(&prepared, name);
+                    census::covered(name, &prepared);
+                }
+                None => census::skipped(name, &format!("not on {}", interpreter.minor())),
             }
         }
     }

@@ -293,6 +293,12 @@ def need(feature):
         raise LookupError('feature `%s` was not loaded' % feature)
 
 
+# ---- modules
+
+def op_loaded(request):
+    tell({'ev': 'loaded', 'names': [name for name in request['names'] if name in modules]})
+
+
 # ---- serving
 
 def dispatch(request):

@@ -9,6 +9,8 @@ pub enum Request {
     Eval(Eval),
     Complete(Complete),
     Load(Load),
+    /// Which of these dotted names are loaded modules?
+    Loaded(Vec<String>),
     /// Undo everything and end.
     Bye,
 }
@@ -73,6 +75,10 @@ impl Request {
                 ("feature", load.feature.as_str().into()),
                 ("source", load.source.as_str().into()),
             ],
+            Request::Loaded(names) => {
+                let names = names.iter().map(|name| name.as_str().into()).collect();
+                vec![("op", "loaded".into()), ("names", Value::List(names))]
+            }
             Request::Bye => vec![("op", "bye".into())],
         })
     }
