@@ -236,7 +236,7 @@ struct Names<Talk> {
 
 impl<Talk: Conversation> Completer for Names<Talk> {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
-        let Some(before) = line.get(..position) else { return CompletionResult::fresh(Vec::new()) };
+        let Some(before) = line.get(..position) else { return CompletionResult::Pending };
         let this_line = before.rsplit('\n').next().unwrap_or(before);
         if this_line.trim().is_empty() {
             return CompletionResult::fresh(vec![Suggestion {
@@ -250,7 +250,7 @@ impl<Talk: Conversation> Completer for Names<Talk> {
             .checked_add(start)
             .filter(|begin| *begin <= position && line.is_char_boundary(*begin))
         else {
-            return CompletionResult::fresh(Vec::new());
+            return CompletionResult::Pending;
         };
         let suggestions: Vec<Suggestion> = candidates
             .into_iter()
@@ -268,7 +268,12 @@ impl<Talk: Conversation> Completer for Names<Talk> {
                 ..Suggestion::default()
             })
             .collect();
-        CompletionResult::fresh(suggestions)
+        // Of an empty result the menu would make a sentence in capitals; of one that is still to come it shows nothing.
+        if suggestions.is_empty() {
+            CompletionResult::Pending
+        } else {
+            CompletionResult::fresh(suggestions)
+        }
     }
 }
 
