@@ -212,19 +212,17 @@ impl Attached {
             // the request (kernel/signal.c, ptrace_stop), so the skipped call's exit must not be one.
             sys::interrupt(tid)?;
             sys::run(tid)?;
-            loop {
-                match wait_until(tid, CALL_LIMIT)? {
-                    Some(Status::EventStop) => break,
-                    Some(Status::Gone) => {
-                        self.attached = false;
-                        return Err(CallError::Gone);
-                    }
-                    Some(Status::Signal(signal)) => {
-                        self.let_go(signal);
-                        return Ok(self.since.elapsed());
-                    }
-                    _ => return Err(CallError::TimedOut(CALL_LIMIT)),
+            match wait_until(tid, CALL_LIMIT)? {
+                Some(Status::EventStop) => {}
+                Some(Status::Gone) => {
+                    self.attached = false;
+                    return Err(CallError::Gone);
                 }
+                Some(Status::Signal(signal)) => {
+                    self.let_go(signal);
+                    return Ok(self.since.elapsed());
+                }
+                _ => return Err(CallError::TimedOut(CALL_LIMIT)),
             }
             sys::set_registers(tid, &self.found.registers)?;
         }
