@@ -11,6 +11,7 @@ pub(crate) const SYS_CLOSE: i64 = 3;
 pub(crate) const SYS_POLL: i64 = 7;
 pub(crate) const SYS_MMAP: i64 = 9;
 pub(crate) const SYS_MUNMAP: i64 = 11;
+pub(crate) const SYS_SELECT: i64 = 23;
 pub(crate) const SYS_IOCTL: i64 = 16;
 pub(crate) const SYS_NANOSLEEP: i64 = 35;
 pub(crate) const SYS_SENDTO: i64 = 44;

@@ -1,5 +1,6 @@
 //! The stub's first thread: makes the channels, runs the agent, tidies up.
 
+use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::kernel::*;
@@ -7,9 +8,45 @@ use crate::params::*;
 use crate::{Object, P};
 
 section! {
+/// In the borrowed thread: makes the page, starts the owner, and waits a moment to be brought home.
+///
+/// The wait is a `select`, since a call that the kernel would have to restart by its `restart_block` (poll, nanosleep)
+/// would take the place of the one that the thread was found in. If nobody comes, the thread goes home by itself.
+pub(crate) extern "C" fn launch(template: P) -> i32 { unsafe {
+    let p = ((*template).base + CODE_LENGTH) as P;
+    const READ_WRITE: i64 = 3;
+    // MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+    const FLAGS: i64 = 0x10_0022;
+    let mapped = system(SYS_MMAP, p as i64, DATA_LENGTH as i64, READ_WRITE, FLAGS, -1, 0);
+    if mapped != p as i64 {
+        linger();
+        return 1;
+    }
+    asm!("rep movsb", inout("rcx") core::mem::size_of::<Params>() => _, inout("rsi") template => _,
+        inout("rdi") p => _, options(nostack, preserves_flags));
+    let errno = call!(p, __errno_location()) as *mut i32;
+    let saved = *errno;
+    let failed = start(p);
+    *errno = saved;
+    let launched = if failed == 0 { launched::DONE } else { launched::FAILED };
+    word(&raw mut (*p).launched).store(launched, Ordering::Release);
+    linger();
+    failed
+}}
+
+/// A tenth of a second, in which the client stops the thread and puts it back.
+pub(crate) unsafe fn linger() {
+    let mut left = 100;
+    while left > 0 {
+        let mut time = Time { seconds: 0, nanoseconds: 1000 };
+        system(SYS_SELECT, 0, 0, 0, 0, &raw mut time as i64, 0);
+        left -= 1;
+    }
+}
+
 /// Makes the GIL of a 3.6 that has none (Python/ceval.c, PyEval_InitThreads), in the one thread that may: Python's
 /// own. Then starts the owner.
-pub(crate) extern "C" fn launch(p: P) -> i32 { unsafe {
+unsafe fn start(p: P) -> i32 {
     if (*p).make_gil != 0 && call!(p, PyEval_ThreadsInitialized() -> i32) == 0 {
         if call!(p, PyGILState_GetThisThreadState()) == 0 {
             (*p).error = error::NOT_A_PYTHON_THREAD;
@@ -31,7 +68,7 @@ pub(crate) extern "C" fn launch(p: P) -> i32 { unsafe {
         return 1;
     }
     0
-}}
+}
 
 /// The agent's life. 0: the mappings have to stay.
 pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {

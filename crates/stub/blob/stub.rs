@@ -50,7 +50,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 // The two ways out that must not come back into the code that they unmap: a jump, not a call, to munmap.
 global_asm!(
     ".section .text.stub,\"ax\",@progbits",
-    // launch(params): in the borrowed thread. 0: a thread is on its way and owns the mappings. Else they are unmapped.
+    // launch(template): in the borrowed thread. 0: a thread is on its way and owns the mappings. Else they are unmapped.
     ".globl stub_launch",
     "stub_launch:",
     "push rbx",
