@@ -85,7 +85,7 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         .ok_or(AttachError::NotHere(NotHere::NoRestorer))?;
     let length = params::CODE_LENGTH + params::DATA_LENGTH;
     let base = maps
-        .quiet_gap(length + params::ALIGNMENT, params::ALIGNMENT)
+        .quiet_gap(length, params::ALIGNMENT, choice())
         .ok_or(AttachError::NotHere(NotHere::NoRoom))?;
     Ok(Blueprint {
         python: maps
@@ -106,6 +106,12 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         version,
         maps,
     })
+}
+
+/// A number that two programs, or two moments, do not share.
+fn choice() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
@@ -157,14 +163,14 @@ impl Door for Thread {
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
         let blueprint = look(process, options.override_opt_out)?;
+        let version = blueprint.version;
         let base = Address(blueprint.plan.base);
-        let opening = opening(blueprint.version);
         let patience = options.patience;
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
         let held = tracer
             .run(move || borrow_one(pid, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
-        greet(process, base, held, &opening)
+        greet(process, base, held, &opening(version))
     }
 }
 
