@@ -4,6 +4,7 @@
 
 mod agent;
 mod census;
+mod compile;
 mod debian;
 mod pythons;
 mod venvs;
@@ -28,6 +29,11 @@ const CHORES: &[Chore] = &[
         name: "census",
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
+    },
+    Chore {
+        name: "compile",
+        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
+        run: compile::run,
     },
     Chore {
         name: "pythons",
