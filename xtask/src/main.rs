@@ -4,9 +4,13 @@
 
 mod agent;
 mod census;
+mod client;
 mod debian;
+mod kills;
 mod pythons;
+mod record;
 mod venvs;
+mod ward;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +32,11 @@ const CHORES: &[Chore] = &[
         name: "census",
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
+    },
+    Chore {
+        name: "kills",
+        about: "let the client die at every step; no target may come to harm",
+        run: kills::run,
     },
     Chore {
         name: "pythons",
