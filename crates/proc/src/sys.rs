@@ -137,9 +137,9 @@ pub enum Status {
 /// Asks, without waiting, whether a traced thread has stopped.
 pub fn wait(tid: i32) -> Result<Status> {
     let mut status = 0;
-    // SAFETY: `status` outlives the call.
     let got = gate(Call::Wait, || {
-        i64::from(unsafe { libc::waitpid(tid, &mut status, libc::__WALL | libc::WNOHANG) })
+        // SAFETY: `status` outlives the call.
+        unsafe { libc::waitpid(tid, &mut status, libc::__WALL | libc::WNOHANG) }.into()
     })?;
     if got == 0 {
         return Ok(Status::Running);

@@ -285,12 +285,9 @@ impl<'t> Conversation<'t> {
                 self.say(&Request::Bye);
             }
             let deadline = Instant::now() + FAREWELL;
-            loop {
-                match self.next(deadline.saturating_duration_since(Instant::now())) {
-                    Incoming::Event(_) => {}
-                    Incoming::Nothing | Incoming::End => break,
-                }
-            }
+            while let Incoming::Event(_) =
+                self.next(deadline.saturating_duration_since(Instant::now()))
+            {}
         } else {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);

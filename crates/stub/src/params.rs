@@ -26,7 +26,7 @@ functions! {
     pthread_attr_init,
     pthread_attr_setstack,
     pthread_attr_setstacksize,
-    pthread_attr_destroy,
+    __errno_location,
     // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
     Py_IsInitialized,
     PyGILState_Ensure,
@@ -102,6 +102,8 @@ pub const ARMED_AT_MOST: usize = 32;
 
 /// Bytes of the read-execute mapping; the read-write one follows it directly.
 pub const CODE_LENGTH: u64 = 0x4000;
+/// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
+pub const TEMPLATE: u64 = 0x2000;
 /// The watcher's stack ends the read-write mapping.
 pub const WATCHER_STACK: u64 = 0x4_0000;
 pub const PARAMS_LENGTH: u64 = 0x1000;
@@ -116,6 +118,14 @@ pub mod state {
     /// The channels are made: `descriptors` hold.
     pub const READY: u32 = 1;
     /// It failed with `error`; it waits for `acknowledged`, then unmaps itself.
+    pub const FAILED: u32 = 2;
+}
+
+/// What `launched` says.
+pub mod launched {
+    /// A thread was started; the mappings are its own from now on.
+    pub const DONE: u32 = 1;
+    /// It was not; `error` says why, and nobody owns the mappings.
     pub const FAILED: u32 = 2;
 }
 
@@ -148,12 +158,15 @@ pub struct Params {
     pub thread: i32,
     /// Set by the client when it has read `error`.
     pub acknowledged: u32,
+    /// Set by `launch` at its end: see [`launched`].
+    pub launched: u32,
     /// Set when the agent has ended: functions do nothing from then on.
     pub closed: u32,
     /// Main channel: client's end, ours; control channel: client's end, ours.
     pub descriptors: [i32; 4],
     pub send_lock: u32,
     pub gone: u32,
+    pub _unused: u32,
     pub spawned_count: u64,
     /// Both mappings begin here; the code comes first.
     pub base: u64,

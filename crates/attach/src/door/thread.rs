@@ -1,16 +1,16 @@
 //! The door `thread`: one thread is borrowed for a quarter of a millisecond to start another one, which runs the agent.
 //!
-//! The borrowed thread makes three calls: `mmap` for the stub's code, `mmap` for its page, and the stub's `launch`,
-//! which starts the agent's thread. Should we die, the kernel brings it home by the chain of signal frames, and until
-//! the last call is set off that chain also unmaps. From then on the new thread owns the mappings: it waits one second
-//! for a byte from us, serves, and unmaps itself.
+//! The borrowed thread makes two calls: `mmap` for the stub's code, and the stub's `launch`, which maps its page,
+//! starts the agent's thread, and waits to be put back. Should we die, the kernel brings it home by the chain of
+//! signal frames, which until `launch` begins also unmaps. Then `launch`, and from its success on the new thread, own
+//! the mappings: that thread waits one second for a byte from us, serves, and unmaps itself.
 
 use std::time::{Duration, Instant};
 
 use spyhole_cpython::published::Published;
 use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Runtime, Version, locate};
-use spyhole_proc::arch::{self, Registers, Undo};
+use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
@@ -18,7 +18,8 @@ use spyhole_proc::stop::{Attached, SeizeError};
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::tracer::Tracer;
 use spyhole_proc::{Address, sys};
-use spyhole_stub::params::{self, error, state};
+use spyhole_stub::field::head;
+use spyhole_stub::params::{self, error, launched, state};
 use spyhole_stub::{Plan, entry, field};
 
 use super::Door;
@@ -294,52 +295,50 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<()
     };
     let failed = |source| AttachError::Call { pid, source };
     attached.prepare(blueprint.restorer, undo).map_err(failed)?;
-    let read_execute = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-    map(pid, attached, blueprint, base, params::CODE_LENGTH, read_execute)?;
-    let read_write = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-    if let Err(error) = map(pid, attached, blueprint, data, params::DATA_LENGTH, read_write) {
-        attached.call(blueprint.munmap, &undo.arguments, false, &mut |_| ()).map_err(failed)?;
-        return Err(error);
-    }
-    let written = write_code(attached.tid, Address(base), spyhole_stub::CODE)
-        .and_then(|()| sys::write_memory(pid, Address(data), &blueprint.plan.page()).map(drop));
-    if let Err(source) = written {
-        attached.call(blueprint.munmap, &undo.arguments, false, &mut |_| ()).map_err(failed)?;
+    map_code(pid, attached, blueprint)?;
+    if let Err(source) = write_code(attached.tid, Address(base), &blueprint.plan.code()) {
+        attached.call(blueprint.munmap, &undo.arguments, false).map_err(failed)?;
         return Err(AttachError::Sys { pid, source });
     }
-    let mut error = None;
-    let mut observe = |registers: &Registers| {
-        // It failed and unmaps itself: the page can be read for the last time.
-        if registers.orig_rax == libc::SYS_munmap as u64 && registers.rdi == base {
-            error = read_head(pid, Address(data)).map(|head| (head[1], head[2]));
-        }
+    let mut launched = None;
+    let mut mapping_since = None;
+    let mut ready = || {
+        launched = read_head(pid, Address(data)).filter(|h| h[head::LAUNCHED] != 0);
+        // Without the page nothing can be said: that its mapping failed shows by its not coming.
+        let since = *mapping_since.get_or_insert_with(Instant::now);
+        launched.is_some() || (since.elapsed() > MAPPING && read_head(pid, Address(data)).is_none())
     };
-    let launched = Address(base + entry::STUB_LAUNCH);
-    attached.call(launched, &[data], false, &mut observe).map_err(failed)?;
-    match error {
-        None => Ok(()),
-        Some((error::NO_THREAD, errno)) => Err(AttachError::NoThread { pid, errno }),
-        Some((error::NOT_A_PYTHON_THREAD, _)) => Err(AttachError::NoSafeThread {
+    let launch = Address(base + entry::STUB_LAUNCH);
+    let code = Address(base)..Address(data);
+    let there =
+        attached.visit(launch, &[base + params::TEMPLATE], code, &mut ready).map_err(failed)?;
+    if launched.is_some_and(|h| h[head::LAUNCHED] == launched::DONE as i32) {
+        return Ok(());
+    }
+    if there {
+        attached.call(blueprint.munmap, &undo.arguments, false).map_err(failed)?;
+    }
+    let Some(head) = launched else { return Err(AttachError::NotHere(NotHere::NoRoom)) };
+    Err(match head[head::ERROR] {
+        error::NO_THREAD => AttachError::NoThread { pid, errno: head[head::DETAIL] },
+        _ => AttachError::NoSafeThread {
             pid,
             within: Duration::ZERO,
             last: "its GIL is not made yet, and the thread that could make it was not found".into(),
-        }),
-        Some((errno, _)) => Err(AttachError::NoChannel { pid, errno }),
-    }
+        },
+    })
 }
 
-fn map(
-    pid: i32,
-    attached: &mut Attached,
-    blueprint: &Blueprint,
-    at: u64,
-    length: u64,
-    protection: u64,
-) -> Result<(), AttachError> {
+/// How long the page's mapping may take; less than `launch` waits.
+const MAPPING: Duration = Duration::from_millis(50);
+
+fn map_code(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
+    let (at, length) = (blueprint.plan.base, params::CODE_LENGTH);
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let arguments = [at, length, protection, flags as u64, u64::MAX, 0];
+    let arguments = [at, length, protection as u64, flags as u64, u64::MAX, 0];
     let mapped = attached
-        .call(blueprint.mmap, &arguments, true, &mut |_| ())
+        .call(blueprint.mmap, &arguments, true)
         .map_err(|source| AttachError::Call { pid, source })?;
     if mapped == at {
         return Ok(());
@@ -348,7 +347,7 @@ fn map(
     if mapped < ERRORS {
         // A kernel that does not know MAP_FIXED_NOREPLACE put it elsewhere.
         attached
-            .call(blueprint.munmap, &[mapped, length], false, &mut |_| ())
+            .call(blueprint.munmap, &[mapped, length], false)
             .map_err(|source| AttachError::Call { pid, source })?;
         return Err(AttachError::NotHere(NotHere::NoRoom));
     }
@@ -392,14 +391,14 @@ fn greet(
         let Some(head) = read_head(pid, data) else {
             return Err(gone_or(process, AttachError::NoAnswer { pid, within: start.elapsed() }));
         };
-        match head[0] as u32 {
+        match head[head::STATE] as u32 {
             state::NEW if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             state::NEW => return Err(AttachError::NoAnswer { pid, within: PATIENCE }),
             state::FAILED => {
                 // Failing to say so costs the stub a second.
                 let _ =
                     sys::write_memory(pid, data.plus(field::ACKNOWLEDGED), &1_u32.to_le_bytes());
-                return Err(AttachError::NoChannel { pid, errno: head[1] });
+                return Err(AttachError::NoChannel { pid, errno: head[head::ERROR] });
             }
             _ => break head,
         }
@@ -415,9 +414,9 @@ fn greet(
         pid,
         door: "thread",
         held,
-        thread: head[3],
-        main: take(head[6])?,
-        control: take(head[8])?,
+        thread: head[head::THREAD],
+        main: take(head[head::MAIN])?,
+        control: take(head[head::CONTROL])?,
         base,
     };
     let mut first = vec![b'G'];
