@@ -6,9 +6,12 @@ mod agent;
 mod census;
 mod client;
 mod debian;
+mod dist;
+mod full;
 mod kills;
 mod pythons;
 mod record;
+mod stress;
 mod venvs;
 mod ward;
 mod workspace;
@@ -33,6 +36,8 @@ const CHORES: &[Chore] = &[
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
     },
+    Chore { name: "dist", about: "make the static program, and `--check` it", run: dist::run },
+    Chore { name: "full", about: "run everything on everything", run: full::run },
     Chore {
         name: "kills",
         about: "let the client die at every step; no target may come to harm",
@@ -42,6 +47,11 @@ const CHORES: &[Chore] = &[
         name: "pythons",
         about: "make the Debian root with the newest interpreters",
         run: pythons::run,
+    },
+    Chore {
+        name: "stress",
+        about: "attach and detach again and again where threads are in malloc, or fork",
+        run: stress::run,
     },
     Chore {
         name: "venvs",

@@ -4,6 +4,7 @@
 //! target meanwhile.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -16,6 +17,9 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// No target lives longer.
 const LIFE: Duration = Duration::from_secs(30 * 60);
 
+/// The name of the threads of an agent.
+const OURS: &str = "spyhole";
+
 /// A kind of target, and how it is judged.
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -23,7 +27,8 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     /// What `answer` evaluates to there.
     pub(crate) answer: &'static str,
-    pub(crate) rules: Rules,
+    /// It does nothing, or nothing that is seen from outside, beside its own memory.
+    pub(crate) still: bool,
     /// It answers the test's own questions, so it is looked at from inside too.
     pub(crate) serves: bool,
     /// A global that grows as long as the target does its work.
@@ -32,13 +37,22 @@ pub(crate) struct Kind {
 
 impl Kind {
     pub(crate) const fn still(name: &'static str) -> Self {
-        Self { name, answer: "42", rules: Rules::STILL, serves: false, progress: None }
+        Self { name, answer: "42", still: true, serves: false, progress: None }
+    }
+
+    fn rules(&self, interpreter: &Interpreter) -> Rules {
+        // Python's own allocator may keep a block in which something of its own has come to lie, and its table of
+        // interned names the size that it had with ours in it.
+        let object_arenas = if interpreter.version < (3, 10, 0) { 4 } else { 1 };
+        let rules = if self.still { Rules::STILL } else { Rules::BUSY };
+        Rules { object_arenas, tables: 1, ..rules }
     }
 }
 
 /// What became of a target.
 #[derive(Clone, Debug)]
 pub(crate) enum Harm {
+    /// Its last words.
     Dead(String),
     /// It gives no answer, a wrong one, or does not go on with its work.
     Hung(String),
@@ -51,9 +65,22 @@ pub(crate) enum Harm {
 pub(crate) struct Ward {
     target: Target,
     kind: &'static Kind,
+    rules: Rules,
     before: Fingerprint,
     inside: Option<Inside>,
     progress: u64,
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, how) = match self {
+            Self::Dead(how) => ("dead", how),
+            Self::Hung(how) => ("hung", how),
+            Self::Stopped(how) => ("stopped", how),
+            Self::Changed(how) => ("changed", how),
+        };
+        write!(f, "{what}: {how}")
+    }
 }
 
 impl Ward {
@@ -61,17 +88,26 @@ impl Ward {
     pub(crate) fn start(interpreter: &Interpreter, kind: &'static Kind) -> Result<Self> {
         let mut target = Start::new(interpreter, kind.name).limit(LIFE).start()?;
         let inside = kind.serves.then(|| target.inside()).transpose()?;
-        let before = if kind.rules.still && kind.progress.is_none() {
+        let before = if kind.still && kind.progress.is_none() {
             target.blocked()
         } else {
             Fingerprint::of(target.pid())
         };
         let before = before.context("cannot read the target")?;
-        Ok(Self { target, kind, before, inside, progress: 0 })
+        Ok(Self { target, kind, rules: kind.rules(interpreter), before, inside, progress: 0 })
     }
 
     pub(crate) fn pid(&self) -> i32 {
         self.target.pid()
+    }
+
+    /// Attaches, asks for `answer`, and detaches.
+    pub(crate) fn visit(&self, client: &Client) -> Result<Option<Harm>> {
+        let finished = Client::finish(client.eval(self.pid(), "answer"))?;
+        let said = finished.stdout_text();
+        let right = finished.success() && said.trim_end() == self.kind.answer;
+        let words = finished.stderr_text();
+        Ok((!right).then(|| Harm::Hung(format!("{}: {said}{words}", finished.status))))
     }
 
     /// Waits until it is as it was, asks it something, and waits again.
@@ -94,7 +130,11 @@ impl Ward {
                 return Some(Harm::Dead(self.target.stderr()));
             }
             let difference = match Fingerprint::of(self.pid()) {
-                Ok(now) => match self.kind.rules.compare(&self.before, &now) {
+                Ok(now) => match self.rules.compare(&self.before, &now) {
+                    // Among the threads of a process at work ours would not be noticed.
+                    Ok(_) if now.threads.values().any(|thread| thread.name == OURS) => {
+                        format!("a thread named {OURS} is there")
+                    }
                     Ok(_) => return None,
                     Err(changes) => changes.to_string(),
                 },
