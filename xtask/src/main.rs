@@ -3,6 +3,7 @@
 //! It knows the list of chores and nothing about any of them: each is one file with a `run`.
 
 mod agent;
+mod bench;
 mod census;
 mod client;
 mod debian;
@@ -30,6 +31,11 @@ const CHORES: &[Chore] = &[
         name: "agent",
         about: "run the agent's Python tests on the oldest and the newest interpreter",
         run: agent::run,
+    },
+    Chore {
+        name: "bench",
+        about: "measure: `ask` is the time to a value, beside other tools",
+        run: bench::run,
     },
     Chore {
         name: "census",

@@ -45,7 +45,8 @@ impl Kind {
         // interned names the size that it had with ours in it.
         let object_arenas = if interpreter.version < (3, 10, 0) { 4 } else { 1 };
         let rules = if self.still { Rules::STILL } else { Rules::BUSY };
-        Rules { object_arenas, tables: 1, ..rules }
+        // A client that dies while its code runs is heard of by a second thread of the agent, which gets an arena too.
+        Rules { arenas: 2, object_arenas, tables: 1, ..rules }
     }
 }
 
