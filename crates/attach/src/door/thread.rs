@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use spyhole_cpython::published::Published;
 use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Runtime, Version, locate};
+use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
@@ -200,20 +201,27 @@ fn borrow_one(
             // A poisoned lock guards nothing: whoever panicked has let its thread go.
             let _turn = BORROWING.lock().unwrap_or_else(PoisonError::into_inner);
             match Attached::seize(tid) {
+                // A thread is held now. Is it still one of the process that was meant, or has the number passed on?
+                Ok(_) if process.has_ended() => return Err(AttachError::Gone { pid }),
                 Ok(mut attached) => match unsafe_reason(pid, &attached, blueprint) {
                     Some(reason) => last = format!("thread {tid} {reason}"),
                     None => {
-                        launch(pid, &mut attached, blueprint)?;
-                        return attached
-                            .finish()
-                            .map_err(|source| AttachError::Call { pid, source });
+                        let launched = launch(pid, &mut attached, blueprint);
+                        let held =
+                            attached.finish().map_err(|source| AttachError::Call { pid, source });
+                        if launched? {
+                            return held;
+                        }
+                        last = format!("thread {tid} is not one of Python's");
+                        foreign.push(tid);
                     }
                 },
                 Err(SeizeError::Refused { tid, .. }) => match refusal::tracer(pid, tid) {
                     // Perhaps one like us, gone in a moment.
                     Some(traced) if Instant::now() > deadline => return Err(traced),
                     Some(traced) => last = traced.to_string(),
-                    None if tasks::exists(pid, tid) && !is_traced_anywhere(pid) => {
+                    // If nothing forbids it, the other tracer has gone just now.
+                    None if tasks::exists(pid, tid) && is_forbidden(pid) => {
                         return Err(denied(pid));
                     }
                     None => last = format!("thread {tid} cannot be traced"),
@@ -233,8 +241,8 @@ fn borrow_one(
     }
 }
 
-fn is_traced_anywhere(pid: i32) -> bool {
-    tasks::ids(pid).unwrap_or_default().into_iter().any(|tid| refusal::tracer(pid, tid).is_some())
+fn is_forbidden(pid: i32) -> bool {
+    access::assess(pid).ask.is_err_and(|cause| !matches!(cause, Cause::Traced { .. }))
 }
 
 /// Threads that look as if they could be borrowed, best first. Among many it stops at the first that is as good as

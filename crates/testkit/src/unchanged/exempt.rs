@@ -29,6 +29,8 @@ pub enum Exempt {
     MainStack { by: u64 },
     /// A block of Python's own allocator.
     ObjectArena { start: u64, size: u64 },
+    /// A table that has a mapping of its own, as Python's of interned strings, grew to twice its size.
+    Table { from: u64, to: u64 },
     /// glibc catches its internal SIGSETXID from the first thread on.
     SetxidHandler,
 }
@@ -45,6 +47,9 @@ impl fmt::Display for Exempt {
             Self::MainStack { by } => write!(f, "the main stack grew by {by} bytes"),
             Self::ObjectArena { start, size } => {
                 write!(f, "a block of Python's allocator of {} KiB at {start:x}", size >> 10)
+            }
+            Self::Table { from, to } => {
+                write!(f, "a table grew from {} to {} KiB", from >> 10, to >> 10)
             }
             Self::SetxidHandler => f.write_str("glibc's SIGSETXID handler"),
         }
@@ -133,11 +138,32 @@ fn has_thread_descriptor(after: &Fingerprint, end: u64) -> bool {
     })
 }
 
-/// Takes one block of Python's allocator out of the new memory: 256 KiB, from 3.10 on 1 MiB
-/// aligned to itself (`ARENA_SIZE` in CPython's Objects/obmalloc.c).
+/// The sizes of the blocks of Python's allocator: 256 KiB, from 3.10 on 1 MiB (`ARENA_SIZE` in
+/// CPython's Objects/obmalloc.c).
+const OLD: u64 = 256 << 10;
+const NEW: u64 = 1 << 20;
+
+/// Takes one table that grew: memory that is gone, and memory about twice as large instead, which
+/// may lie side by side with blocks of Python's allocator. A `dict` doubles so (`dictresize` in
+/// CPython's Objects/dictobject.c), and does not shrink when names are taken out again.
+pub(super) fn take_table(new: &mut Vec<Region>, gone: &mut Vec<Region>) -> Option<Exempt> {
+    let (index, start, end, from) = gone.iter().enumerate().find_map(|(index, old)| {
+        let from = old.end - old.start;
+        let sizes = ((from * 15 / 8)..=(from * 2 + PAGE)).filter(|size| size % PAGE == 0);
+        new.iter().filter(|region| region.is("rw-p") && old.is("rw-p")).find_map(|region| {
+            let size = sizes.clone().find(|size| {
+                (region.end - region.start).checked_sub(*size).is_some_and(|rest| rest % OLD == 0)
+            })?;
+            Some((index, region.end - size, region.end, from))
+        })
+    })?;
+    cut(new, start, end);
+    gone.remove(index);
+    Some(Exempt::Table { from, to: end - start })
+}
+
+/// Takes one block of Python's allocator out of the new memory.
 pub(super) fn take_object_arena(new: &mut Vec<Region>) -> Option<Exempt> {
-    const OLD: u64 = 256 << 10;
-    const NEW: u64 = 1 << 20;
     let (start, size) = new.iter().filter(|region| region.is("rw-p")).find_map(|region| {
         match region.end - region.start {
             NEW.. => Some((region.start, NEW)),
