@@ -21,22 +21,25 @@ class Row(object):
     # Texts and keys of a container's items, joined early: a million small
     # strings weigh far more than their text.
     def __init__(self):
-        self.texts, self.keys = [], None
+        self.texts, self.joined = [], []
+        self.keys = self.joined_keys = None
 
     def add(self, text, key):
         if self.keys is None and key is not text and key != text:
-            self.keys = list(self.texts)
+            self.keys, self.joined_keys = list(self.texts), list(self.joined)
         self.texts.append(text)
         if self.keys is not None:
             self.keys.append(key)
         if len(self.texts) > 1000:
-            self.texts = [', '.join(self.texts)]
+            self.joined.append(', '.join(self.texts))
+            self.texts = []
             if self.keys is not None:
-                self.keys = [', '.join(self.keys)]
+                self.joined_keys.append(', '.join(self.keys))
+                self.keys = []
 
     def within(self, opening, closing):
-        text = opening + ', '.join(self.texts) + closing
-        return text, text if self.keys is None else opening + ', '.join(self.keys) + closing
+        text = opening + ', '.join(self.joined + self.texts) + closing
+        return text, text if self.keys is None else opening + ', '.join(self.joined_keys + self.keys) + closing
 
 
 def inherited(kind, name):
