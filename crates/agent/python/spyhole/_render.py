@@ -54,6 +54,11 @@ def short_name(kind):
     return exact_text(type.__dict__['__name__'].__get__(kind))
 
 
+def own_name(kind, base):
+    # 3.6 wrote the name of the builtin type for a subclass, too.
+    return short_name(kind) if sys.version_info >= (3, 7) else base
+
+
 def exact_text(text):
     return str.__getitem__(text, slice(1 << 12)) if isinstance(text, str) else ''
 
@@ -222,7 +227,7 @@ def some_bytes(walker, value):
         walker.truncated = True
         text += '%s (+%d bytes)' % (ELLIPSIS, size - shown)
     if base is bytearray:
-        text = '%s(%s)' % (short_name(type(value)) if sys.version_info >= (3, 7) else 'bytearray', text)
+        text = '%s(%s)' % (own_name(type(value), 'bytearray'), text)
     return text
 
 
@@ -370,7 +375,7 @@ def a_deque(walker, value, again):
         return '[...]'
     length, most = len(value), inherited(type(value), 'maxlen').__get__(value)
     row = walker.items(Row(), snapshot(value, length), length)
-    return row.within(short_name(type(value)) + '([', '])' if most is None else '], maxlen=%d)' % most)
+    return row.within(own_name(type(value), 'deque') + '([', '])' if most is None else '], maxlen=%d)' % most)
 
 
 def an_array(walker, value, again):

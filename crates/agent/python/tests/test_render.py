@@ -238,10 +238,11 @@ class Rendering(unittest.TestCase):
 
 
 HUGE = {
-    'str': "'x' * (1 << 30)", 'wide str': "'\\U0001f40d' * (1 << 28)", 'escaped str': "'\\x00' * (1 << 30)",
-    'two-byte str': "'\\u20ac' * (1 << 29)", 'bytes': "b'x' * (1 << 30)", 'bytearray': 'bytearray(1 << 30)',
-    'list': '[1234] * (1 << 27)', 'list of lists': '[[1, "a"]] * (1 << 27)', 'tuple': '(None,) * (1 << 27)',
-    'nested': '{"a": ["x" * (1 << 30)]}', 'int': '1 << (1 << 32)', 'error': 'ValueError(["x"] * (1 << 27))',
+    'str': "'x' * (1 << 30)", 'bytes': "b'x' * (1 << 30)", 'list': '[1234] * (1 << 27)',
+    'wide str': "'\\U0001f40d' * (1 << 26)", 'escaped str': "'\\x00' * (1 << 28)",
+    'two-byte str': "'\\u20ac' * (1 << 27)", 'bytearray': 'bytearray(1 << 28)',
+    'list of lists': '[[1, "a"]] * (1 << 25)', 'tuple': '(None,) * (1 << 25)',
+    'nested': '{"a": ["x" * (1 << 28)]}', 'int': '1 << (1 << 30)', 'error': 'ValueError(["x"] * (1 << 25))',
 }
 
 MEASURE = '''
@@ -281,7 +282,7 @@ class Memory(unittest.TestCase):
                 self.assertLess(kib, 8 << 10, '%s: %d KiB for %d bytes' % (what, kib, length))
 
     def test_so_does_an_exception_about_it(self):
-        for value in "'x' * (1 << 30)", '["x"] * (1 << 27)':
+        for value in "'x' * (1 << 28)", '["x"] * (1 << 25)':
             for code in 'raise ValueError(value)', 'raise KeyError(value)':
                 with self.subTest(value + code):
                     length, kib = self.measure(value, code)
