@@ -350,7 +350,8 @@ def farewell(request):
 
 
 def leave():
-    # The last thread empties the agent. Its classes are cycles, but young.
+    # The last thread empties the agent. Its classes are cycles, but mostly
+    # young; a program that lets many objects be young is not made to wait.
     rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
     had = 'gc' in modules
     import gc
@@ -364,8 +365,8 @@ def leave():
     if not rest:
         space.clear()
         space['__builtins__'] = kept
-        if gc.isenabled():
-            gc.collect(0)
+        if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
+            gc.collect(1)
 
 
 stub_control(control)
