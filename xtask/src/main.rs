@@ -6,6 +6,7 @@ mod agent;
 mod bench;
 mod census;
 mod client;
+mod compile;
 mod debian;
 mod dist;
 mod full;
@@ -41,6 +42,11 @@ const CHORES: &[Chore] = &[
         name: "census",
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
+    },
+    Chore {
+        name: "compile",
+        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
+        run: compile::run,
     },
     Chore { name: "dist", about: "make the static program, and `--check` it", run: dist::run },
     Chore { name: "full", about: "run everything on everything", run: full::run },

@@ -128,10 +128,10 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
     if !read_exactly(main, &raw mut length as u64, 4) || length as i64 > FRAME_AT_MOST {
         return true;
     }
-    // One byte more: the source ends with a zero, as fresh pages do.
+    // One byte more at least: the source ends with a zero, as fresh pages do.
     const READ_WRITE: i64 = 3;
     const PRIVATE_ANONYMOUS: i64 = 0x22;
-    let size = length as i64 + 1;
+    let size = length as i64 + 1 + OPENING_HEADER as i64;
     let source = system(SYS_MMAP, 0, size, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
     if source < 0 && source > -4096 {
         return true;
@@ -211,8 +211,23 @@ pub(crate) unsafe fn run_agent(p: P, main: i32, source: i64, size: i64) -> Objec
         }
         i += 1;
     }
-    let code =
-        call!(p, Py_CompileStringExFlags(source, &raw const (*p).file_name, FILE_INPUT, 0, -1_i64 as u64));
+    // Compiled for just this version it is there at once; compiling would hold the GIL for milliseconds.
+    let (magic, length) = (*(source as *const u32), *(source as *const u32).add(1) as i64);
+    let header = OPENING_HEADER as i64;
+    let fits = length > 0 && length < size - header;
+    let mut code = 0;
+    if fits && call!(p, PyImport_GetMagicNumber()) as u32 == magic {
+        code = call!(p, PyMarshal_ReadObjectFromString(source + header, length));
+        call!(p, PyErr_Clear());
+    }
+    let compiled = call!(p, PyBool_FromLong((code != 0) as i64));
+    set(p, namespace, &raw const (*p).name_compiled as *const u8, compiled);
+    call!(p, Py_DecRef(compiled));
+    if code == 0 {
+        let text = source + header + if fits { length } else { 0 };
+        let name = &raw const (*p).file_name;
+        code = call!(p, Py_CompileStringExFlags(text, name, FILE_INPUT, 0, -1_i64 as u64));
+    }
     system(SYS_MUNMAP, source, size, 0, 0, 0, 0);
     let mut result = 0;
     if code != 0 {

@@ -78,6 +78,7 @@ impl Plan {
         page.name_builtins = text("__builtins__");
         page.name_name = text("__name__");
         page.name_fd = text("stub_fd");
+        page.name_compiled = text("stub_compiled");
         page.value_name = text("spyhole");
         page.file_name = text("<spyhole>");
         page.thread_name = text("spyhole");

@@ -36,6 +36,8 @@ functions! {
     PyEval_RestoreThread,
     PyEval_GetBuiltins,
     Py_CompileStringExFlags,
+    PyImport_GetMagicNumber,
+    PyMarshal_ReadObjectFromString,
     PyEval_EvalCode,
     PyErr_Clear,
     PyDict_New,
@@ -137,6 +139,10 @@ pub mod error {
     pub const NOT_A_PYTHON_THREAD: i32 = -2;
 }
 
+/// Before the agent's source in the first message: the magic number of its compiled form, and the length of that form,
+/// which follows. An interpreter of another magic number compiles the source.
+pub const OPENING_HEADER: usize = 8;
+
 /// First byte of a frame that the stub itself sends, where the agent cannot; no `marshal` value begins so.
 pub const STUB_SAYS: u8 = b'!';
 /// Second byte of such a frame.
@@ -192,6 +198,7 @@ pub struct Params {
     pub name_builtins: [u8; 16],
     pub name_name: [u8; 16],
     pub name_fd: [u8; 16],
+    pub name_compiled: [u8; 16],
     pub value_name: [u8; 16],
     pub file_name: [u8; 24],
     pub thread_name: [u8; 16],

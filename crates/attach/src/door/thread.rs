@@ -24,7 +24,7 @@ use spyhole_stub::{Plan, entry, field};
 
 use super::Door;
 use crate::error::{AttachError, NotHere};
-use crate::{Link, Opening, Options, refusal};
+use crate::{Link, MakeOpening, Opening, Options, refusal};
 
 pub(crate) struct Thread;
 
@@ -40,6 +40,7 @@ pub(crate) struct Blueprint {
     mmap: Address,
     munmap: Address,
     defines_malloc: bool,
+    version: Version,
 }
 
 /// Looks for all that is needed, touching nothing.
@@ -84,7 +85,7 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         .ok_or(AttachError::NotHere(NotHere::NoRestorer))?;
     let length = params::CODE_LENGTH + params::DATA_LENGTH;
     let base = maps
-        .quiet_gap(length + params::ALIGNMENT, params::ALIGNMENT)
+        .quiet_gap(length, params::ALIGNMENT, choice())
         .ok_or(AttachError::NotHere(NotHere::NoRoom))?;
     Ok(Blueprint {
         python: maps
@@ -102,8 +103,15 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         mmap: symbol("mmap")?,
         munmap: symbol("munmap")?,
         defines_malloc: runtime.defines_malloc(&memory),
+        version,
         maps,
     })
+}
+
+/// A number that two programs, or two moments, do not share.
+fn choice() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
@@ -150,18 +158,19 @@ impl Door for Thread {
         &self,
         process: &Pidfd,
         options: &Options,
-        opening: &Opening,
+        opening: MakeOpening<'_>,
         deadline: Instant,
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
         let blueprint = look(process, options.override_opt_out)?;
+        let version = blueprint.version;
         let base = Address(blueprint.plan.base);
         let patience = options.patience;
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
         let held = tracer
             .run(move || borrow_one(pid, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
-        greet(process, base, held, opening)
+        greet(process, base, held, &opening(version))
     }
 }
 
@@ -329,8 +338,9 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<()
     })
 }
 
-/// How long the page's mapping may take; less than `launch` waits.
-const MAPPING: Duration = Duration::from_millis(50);
+/// How long the page's mapping may take, on a machine whose processors are all taken. By then a `launch` that could not
+/// map has gone home.
+const MAPPING: Duration = Duration::from_secs(1);
 
 fn map_code(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
     let (at, length) = (blueprint.plan.base, params::CODE_LENGTH);
@@ -420,7 +430,11 @@ fn greet(
         base,
     };
     let mut first = vec![b'G'];
-    first.extend((opening.source.len() as u32).to_le_bytes());
+    let length = params::OPENING_HEADER + opening.compiled.len() + opening.source.len();
+    first.extend((length as u32).to_le_bytes());
+    first.extend(opening.magic.to_le_bytes());
+    first.extend((opening.compiled.len() as u32).to_le_bytes());
+    first.extend(&opening.compiled);
     first.extend(&opening.source);
     first.extend(&opening.frames);
     link.send(&first)

@@ -114,13 +114,12 @@ impl<Talk: Conversation> Shell<Talk> {
         let job = locked(&self.conversation).start(code);
         loop {
             let event = locked(&self.conversation).next(TICK);
-            match event {
-                Some(event) => match self.show(event, Some(job))? {
+            if let Some(event) = event {
+                match self.show(event, Some(job))? {
                     Shown::Went => {}
                     Shown::Done => return Ok(None),
                     Shown::Over(ended) => return Ok(Some(ended)),
-                },
-                None => {}
+                }
             }
             let raised = self.cancel.count() - before;
             match interrupted_at {

@@ -59,14 +59,15 @@ impl Changes {
         for answer in &report.answers {
             let seen = Seen::of(answer);
             let before = self.0.insert(answer.place, Some(seen.clone()));
-            if let Some(Some(before)) = &before {
-                if before.key == seen.key && before.is_error == seen.is_error {
-                    // What the code prints is news, too.
-                    if !answer.stdout.is_empty() || !answer.stderr.is_empty() {
-                        changes.push(told("printed", now, answer, Text::new()));
-                    }
-                    continue;
+            if let Some(Some(before)) = &before
+                && before.key == seen.key
+                && before.is_error == seen.is_error
+            {
+                // What the code prints is news, too.
+                if !answer.stdout.is_empty() || !answer.stderr.is_empty() {
+                    changes.push(told("printed", now, answer, Text::new()));
                 }
+                continue;
             }
             let before = before.flatten();
             let event = match (&before, seen.is_error) {
