@@ -55,7 +55,10 @@ pub fn attach(
             continue;
         }
         match door.open(process, options, opening, deadline) {
-            Ok(link) => return Ok(link),
+            Ok(link) => {
+                log::info!("process {}: door {}, held {:?}", link.pid, link.door, link.held);
+                return Ok(link);
+            }
             Err(AttachError::NotHere(reason)) => {
                 log::debug!("door {}: not here: {reason}", door.name());
                 reasons.push((door.name(), reason));

@@ -211,7 +211,8 @@ def execute(job):
     kind, size = type(value), sys.getsizeof(value, 9999)
     if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
         event.update(type=kind.__name__, repr=repr(value))
-    if 'repr' not in event or len(event['repr']) * 4 > request['max']:
+    text = event.get('repr')
+    if text is None or len(text) * 4 > request['max'] or ' at 0x' in text:
         need('render')
         answer(event, value, request)
     job['event'] = event

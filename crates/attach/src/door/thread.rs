@@ -5,11 +5,13 @@
 //! signal frames, which until `launch` begins also unmaps. Then `launch`, and from its success on the new thread, own
 //! the mappings: that thread waits one second for a byte from us, serves, and unmaps itself.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use spyhole_cpython::published::Published;
 use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Runtime, Version, locate};
+use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
@@ -167,41 +169,59 @@ impl Door for Thread {
         let base = Address(blueprint.plan.base);
         let patience = options.patience;
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
+        let held_process =
+            process.try_clone().map_err(|source| AttachError::Proc { pid, source })?;
         let held = tracer
-            .run(move || borrow_one(pid, &blueprint, deadline, patience))
+            .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
         greet(process, base, held, &opening(version))
     }
 }
 
+/// Threads of different targets are borrowed one after the other: a thread is held the shorter, the fewer others want
+/// the processor meanwhile.
+static BORROWING: Mutex<()> = Mutex::new(());
+
 /// Finds a thread at a safe point and lets it start the stub.
 fn borrow_one(
-    pid: i32,
+    process: &Pidfd,
     blueprint: &Blueprint,
     deadline: Instant,
     patience: Duration,
 ) -> Result<Duration, AttachError> {
     const BACK_OFF: Duration = Duration::from_micros(300);
     const BACK_OFF_AT_MOST: Duration = Duration::from_millis(20);
+    let pid = process.pid;
     let mut pause = BACK_OFF;
     let mut last = String::from("no thread to try");
+    // Threads that are not Python's, where one of Python's is needed.
+    let mut foreign = Vec::new();
     loop {
-        for tid in candidates(pid, blueprint)? {
+        for tid in candidates(pid, blueprint, &foreign)? {
+            // A poisoned lock guards nothing: whoever panicked has let its thread go.
+            let _turn = BORROWING.lock().unwrap_or_else(PoisonError::into_inner);
             match Attached::seize(tid) {
+                // A thread is held now. Is it still one of the process that was meant, or has the number passed on?
+                Ok(_) if process.has_ended() => return Err(AttachError::Gone { pid }),
                 Ok(mut attached) => match unsafe_reason(pid, &attached, blueprint) {
                     Some(reason) => last = format!("thread {tid} {reason}"),
                     None => {
-                        launch(pid, &mut attached, blueprint)?;
-                        return attached
-                            .finish()
-                            .map_err(|source| AttachError::Call { pid, source });
+                        let launched = launch(pid, &mut attached, blueprint);
+                        let held =
+                            attached.finish().map_err(|source| AttachError::Call { pid, source });
+                        if launched? {
+                            return held;
+                        }
+                        last = format!("thread {tid} is not one of Python's");
+                        foreign.push(tid);
                     }
                 },
                 Err(SeizeError::Refused { tid, .. }) => match refusal::tracer(pid, tid) {
                     // Perhaps one like us, gone in a moment.
                     Some(traced) if Instant::now() > deadline => return Err(traced),
                     Some(traced) => last = traced.to_string(),
-                    None if tasks::exists(pid, tid) && !is_traced_anywhere(pid) => {
+                    // If nothing forbids it, the other tracer has gone just now.
+                    None if tasks::exists(pid, tid) && is_forbidden(pid) => {
                         return Err(denied(pid));
                     }
                     None => last = format!("thread {tid} cannot be traced"),
@@ -221,17 +241,17 @@ fn borrow_one(
     }
 }
 
-fn is_traced_anywhere(pid: i32) -> bool {
-    tasks::ids(pid).unwrap_or_default().into_iter().any(|tid| refusal::tracer(pid, tid).is_some())
+fn is_forbidden(pid: i32) -> bool {
+    access::assess(pid).ask.is_err_and(|cause| !matches!(cause, Cause::Traced { .. }))
 }
 
 /// Threads that look as if they could be borrowed, best first. Among many it stops at the first that is as good as
 /// can be.
-fn candidates(pid: i32, blueprint: &Blueprint) -> Result<Vec<i32>, AttachError> {
+fn candidates(pid: i32, blueprint: &Blueprint, foreign: &[i32]) -> Result<Vec<i32>, AttachError> {
     const AT_MOST: usize = 8;
     let ids = tasks::ids(pid).map_err(|_| AttachError::Gone { pid })?;
     let mut rated = Vec::new();
-    for tid in ids {
+    for tid in ids.into_iter().filter(|tid| !foreign.contains(tid)) {
         let rating = match tasks::activity(pid, tid) {
             Ok(Activity::Blocked { number, arguments }) => arch::borrowable(number, &arguments),
             Ok(Activity::Running) if !blueprint.defines_malloc => Some(0),
@@ -295,8 +315,8 @@ fn unsafe_reason(pid: i32, attached: &Attached, blueprint: &Blueprint) -> Option
     None
 }
 
-/// The three calls in the borrowed thread.
-fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
+/// The two calls in the borrowed thread. `false`: 3.6 has no GIL yet, and this thread is not the one to make it.
+fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<bool, AttachError> {
     let (base, data) = (blueprint.plan.base, blueprint.plan.base + params::CODE_LENGTH);
     let undo = Undo {
         function: blueprint.munmap,
@@ -322,20 +342,16 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<()
     let there =
         attached.visit(launch, &[base + params::TEMPLATE], code, &mut ready).map_err(failed)?;
     if launched.is_some_and(|h| h[head::LAUNCHED] == launched::DONE as i32) {
-        return Ok(());
+        return Ok(true);
     }
     if there {
         attached.call(blueprint.munmap, &undo.arguments, false).map_err(failed)?;
     }
     let Some(head) = launched else { return Err(AttachError::NotHere(NotHere::NoRoom)) };
-    Err(match head[head::ERROR] {
-        error::NO_THREAD => AttachError::NoThread { pid, errno: head[head::DETAIL] },
-        _ => AttachError::NoSafeThread {
-            pid,
-            within: Duration::ZERO,
-            last: "its GIL is not made yet, and the thread that could make it was not found".into(),
-        },
-    })
+    match head[head::ERROR] {
+        error::NO_THREAD => Err(AttachError::NoThread { pid, errno: head[head::DETAIL] }),
+        _ => Ok(false),
+    }
 }
 
 /// How long the page's mapping may take, on a machine whose processors are all taken. By then a `launch` that could not

@@ -20,7 +20,7 @@ use crate::views::text::Text;
 use crate::views::traceback;
 
 /// How long code that was interrupted may take to end before the prompt is given back without it.
-pub(crate) const GRACE: Duration = Duration::from_millis(150);
+pub(crate) const GRACE: Duration = Duration::from_millis(120);
 /// How often the wait for an event looks for Ctrl-C.
 const TICK: Duration = Duration::from_millis(10);
 
