@@ -1,1 +1,82 @@
-//! Placeholder.
+//! Gets the agent into a process, and out again.
+//!
+//! Each way in is a door of its own ([`door`]); all give a [`Link`], the two channels to an agent that runs.
+//! What the agent is told is not known here.
+
+pub mod door;
+pub mod error;
+mod link;
+mod refusal;
+
+use std::time::{Duration, Instant};
+
+pub use error::{AttachError, NotHere};
+pub use link::Link;
+use spyhole_cpython::Version;
+use spyhole_proc::pidfd::Pidfd;
+
+/// What is asked of an attach.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This door and no other.
+    pub door: Option<String>,
+    /// Attach although its owner switched remote debugging off (3.14+).
+    pub override_opt_out: bool,
+    /// How long to look for a safe moment.
+    pub patience: Duration,
+}
+
+/// What goes with the first message: the agent's code, and what it shall read without waiting.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// For an interpreter that has this magic number ...
+    pub magic: u32,
+    /// ... the compiled source; may be empty.
+    pub compiled: Vec<u8>,
+    pub source: Vec<u8>,
+    /// Whole frames.
+    pub frames: Vec<u8>,
+}
+
+/// Makes the opening for a version.
+pub type MakeOpening<'a> = &'a (dyn Fn(Version) -> Opening + Sync);
+
+/// Attaches through the first door that is ready. Tells of each one that is not.
+pub fn attach(
+    process: &Pidfd,
+    options: &Options,
+    opening: MakeOpening<'_>,
+) -> Result<Link, AttachError> {
+    refusal::check(process)?;
+    let deadline = Instant::now() + options.patience;
+    let mut reasons = Vec::new();
+    for door in door::all() {
+        if options.door.as_deref().is_some_and(|wanted| wanted != door.name()) {
+            continue;
+        }
+        match door.open(process, options, opening, deadline) {
+            Ok(link) => {
+                log::info!("process {}: door {}, held {:?}", link.pid, link.door, link.held);
+                return Ok(link);
+            }
+            Err(AttachError::NotHere(reason)) => {
+                log::debug!("door {}: not here: {reason}", door.name());
+                reasons.push((door.name(), reason));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(match reasons.pop() {
+        Some((_, reason)) => AttachError::NotHere(reason),
+        None => AttachError::NoSuchDoor {
+            door: options.door.clone().unwrap_or_default(),
+            known: door::all().iter().map(|d| d.name()).collect(),
+        },
+    })
+}
+
+/// Whether code could be run in a process now, as far as a look from outside tells. Touches nothing.
+pub fn could_attach(process: &Pidfd) -> Result<&'static str, AttachError> {
+    refusal::check(process)?;
+    door::thread::look(process, false).map(|_| "thread")
+}

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! A Linux process, seen and touched from outside.
+//!
+//! It knows processes, threads, mappings, registers and ELF files. It does not know what Python is.
+
+pub mod access;
+pub mod address;
+pub mod arch;
+mod bounded;
+pub mod elf;
+pub mod find;
+pub mod maps;
+pub mod memory;
+pub mod pidfd;
+pub mod stat;
+pub mod stop;
+pub mod sys;
+pub mod tasks;
+pub mod tracer;
+pub mod users;
+
+pub use address::Address;

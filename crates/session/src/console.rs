@@ -1,10 +1,14 @@
 //! A conversation with one process: code goes in, values and printed text come out, until it is closed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use spyhole_agent::message::{Control, Event as Wire, Stream};
+
+use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
 use crate::evaluate::Reach;
 use crate::model::{Candidate, EvalError, Left, Running, Value};
 use crate::target::Target;
+use crate::{failure, received};
 
 /// What a console hears from its process.
 #[derive(Clone, Debug)]
@@ -37,51 +41,201 @@ pub struct Hello {
     pub held: Duration,
 }
 
+/// Bytes of rendered text at most.
+const MAX: usize = 1 << 20;
+/// How long the agent may take to greet: a busy program gives up the GIL after milliseconds.
+const GREETING: Duration = Duration::from_secs(10);
+/// How long to wait for word of where abandoned code is.
+const WHEREABOUTS: Duration = Duration::from_millis(30);
+const COMPLETION: Duration = Duration::from_millis(300);
+
 /// One open console. Dropping it leaves the process, too.
 pub struct Console {
-    _private: (),
+    conversation: Conversation<'static>,
+    hello: Hello,
+    /// Events that came while something else was waited for.
+    waiting: std::collections::VecDeque<Event>,
+    /// Code of jobs, for the lines of their tracebacks.
+    codes: std::collections::BTreeMap<u32, String>,
+    serving: Option<u32>,
 }
 
 impl Console {
     /// Gets into the process.
-    pub fn open(_target: &Target, _reach: &Reach) -> Result<Self, EvalError> {
-        Ok(Self { _private: () })
+    pub fn open(target: &Target, reach: &Reach) -> Result<Self, EvalError> {
+        let process = target.hold_again().map_err(|_| failure::gone(target.pid))?;
+        let mut conversation = Conversation::open(target, Hold::Own(process), reach, None, false)?;
+        let deadline = Instant::now() + GREETING;
+        let hello = loop {
+            match conversation.next(deadline.saturating_duration_since(Instant::now())) {
+                Incoming::Event(Wire::Hello(hello)) => break hello,
+                Incoming::Event(_) => {}
+                Incoming::Nothing => return Err(failure::never_ran(target.pid, GREETING)),
+                Incoming::End => {
+                    conversation.process_ended(Duration::from_millis(200));
+                    return Err(conversation.reason());
+                }
+            }
+        };
+        let (major, minor, micro, ..) = hello.python;
+        let hello = Hello {
+            pid: target.pid,
+            own_pid: hello.pid,
+            python: format!("{major}.{minor}.{micro}"),
+            executable: hello.executable,
+            place: "thread".into(),
+            door: conversation.door().into(),
+            held: conversation.held(),
+        };
+        let (waiting, codes) = Default::default();
+        Ok(Self { conversation, hello, waiting, codes, serving: None })
     }
 
     pub fn hello(&self) -> &Hello {
-        unreachable!()
+        &self.hello
     }
 
     /// Starts one piece of code and gives its number; events tell the rest.
-    pub fn start(&mut self, _code: &str) -> u32 {
-        0
+    pub fn start(&mut self, code: &str) -> u32 {
+        let work = Work {
+            code: code.to_owned(),
+            max: MAX,
+            full: false,
+            want_value: false,
+            console: true,
+            modules: Vec::new(),
+        };
+        let job = self.conversation.start(&work);
+        self.codes.insert(job, work.code);
+        self.serving = Some(job);
+        job
     }
 
     /// The next event within `patience`; `None` if there was none.
-    pub fn next(&mut self, _patience: Duration) -> Option<Event> {
-        None
+    pub fn next(&mut self, patience: Duration) -> Option<Event> {
+        if let Some(event) = self.waiting.pop_front() {
+            return Some(event);
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.conversation.next(deadline.saturating_duration_since(Instant::now())) {
+                Incoming::Event(wire) => {
+                    if let Some(event) = self.event(wire) {
+                        return Some(event);
+                    }
+                }
+                Incoming::Nothing => return None,
+                Incoming::End => {
+                    self.conversation.process_ended(Duration::from_millis(200));
+                    return Some(Event::Gone { reason: self.conversation.reason().message });
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, wire: Wire) -> Option<Event> {
+        let duration = |seconds: f64| Duration::from_secs_f64(seconds.max(0.0));
+        match wire {
+            Wire::Output(out) => Some(Event::Output {
+                job: out.job,
+                stderr: out.stream == Stream::Stderr,
+                text: out.text,
+            }),
+            Wire::Value(value) => {
+                self.ended(value.job);
+                let (job, duration) = (value.job, duration(value.duration));
+                Some(Event::Value { job, duration, value: received::value(value) })
+            }
+            Wire::Raised(raised) => {
+                let code = self.ended(raised.job);
+                let error = received::raised(&raised, &code, &name_of(raised.job));
+                Some(Event::Error { job: raised.job, error, duration: duration(raised.duration) })
+            }
+            // A refused completion is no event.
+            Wire::Refused(refused) if !self.codes.contains_key(&refused.job) => None,
+            Wire::Refused(refused) => {
+                self.ended(refused.job);
+                let error = failure::refused(&refused.message);
+                Some(Event::Error { job: refused.job, error, duration: Duration::ZERO })
+            }
+            Wire::Exit { job, .. } => {
+                self.ended(job);
+                Some(Event::Exit)
+            }
+            _ => None,
+        }
+    }
+
+    fn ended(&mut self, job: u32) -> String {
+        if self.serving == Some(job) {
+            self.serving = None;
+        }
+        self.codes.remove(&job).unwrap_or_default()
     }
 
     /// Raises `KeyboardInterrupt` in the running code.
-    pub fn interrupt(&mut self) {}
+    pub fn interrupt(&mut self) {
+        if let Some(job) = self.serving {
+            self.conversation.control(Control::Interrupt { job });
+        }
+    }
 
     /// Gives up waiting for `job`: a fresh thread in the process takes over, the old code runs on until it returns,
     /// is listed by `running`, and its late events still arrive under its own number.
-    pub fn abandon(&mut self, _job: u32) {}
+    pub fn abandon(&mut self, job: u32) {
+        self.conversation.abandon(job);
+        let deadline = Instant::now() + WHEREABOUTS;
+        while let Incoming::Event(event) =
+            self.conversation.next(deadline.saturating_duration_since(Instant::now()))
+        {
+            let told = matches!(event, Wire::Where(_));
+            let event = self.event(event);
+            self.waiting.extend(event);
+            if told {
+                break;
+            }
+        }
+        if self.serving == Some(job) {
+            self.serving = None;
+        }
+    }
 
     /// Code that was abandoned and has not returned yet.
     pub fn running(&self) -> Vec<Running> {
-        Vec::new()
+        self.conversation.running()
     }
 
     /// Candidates for the dotted name at the end of `text`, and where in `text` (bytes) the completed word begins.
     /// Empty while code runs, or if there is no answer within 300 ms.
-    pub fn complete(&mut self, _text: &str) -> (usize, Vec<Candidate>) {
-        (0, Vec::new())
+    pub fn complete(&mut self, text: &str) -> (usize, Vec<Candidate>) {
+        let nothing = (text.len(), Vec::new());
+        if self.serving.is_some() {
+            return nothing;
+        }
+        let number = self.conversation.complete(text);
+        let deadline = Instant::now() + COMPLETION;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.conversation.next(left) {
+                Incoming::Event(Wire::Candidates(found)) if found.job == number => {
+                    let start =
+                        text.char_indices().nth(found.start).map_or(text.len(), |(at, _)| at);
+                    let names = found.names.into_iter();
+                    let candidates = names.map(|n| Candidate { name: n.name, kind: n.kind });
+                    return (start, candidates.collect());
+                }
+                Incoming::Event(Wire::Refused(refused)) if refused.job == number => return nothing,
+                Incoming::Event(other) => {
+                    let event = self.event(other);
+                    self.waiting.extend(event);
+                }
+                Incoming::Nothing | Incoming::End => return nothing,
+            }
+        }
     }
 
     /// Leaves the process and says how it was left.
     pub fn close(self) -> Left {
-        Left::default()
+        self.conversation.leave(false)
     }
 }

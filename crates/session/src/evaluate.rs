@@ -1,9 +1,16 @@
 //! Runs code in one or many processes and compares what they answer.
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::model::{Answer, EvalReport};
-use crate::{Cancel, target::Target};
+use spyhole_agent::message::{Control, Event};
+
+use crate::compare;
+use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
+use crate::model::{Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place};
+use crate::{Cancel, failure, names, received, target::Target};
 
 /// How to reach a process.
 #[derive(Clone, Debug)]
@@ -36,35 +43,338 @@ pub struct Request {
     pub reach: Reach,
 }
 
+impl Request {
+    fn work(&self, many: bool) -> Work {
+        Work {
+            code: self.code.clone(),
+            max: self.max,
+            full: self.full,
+            want_value: self.want_value,
+            console: false,
+            modules: if many { names::dotted(&self.code) } else { Vec::new() },
+        }
+    }
+}
+
+/// How often a waiting thread looks whether its user has had enough.
+const LOOK: Duration = Duration::from_millis(15);
+/// How long an interrupted evaluation gets to say so, and a blocked one to say where it is.
+const GRACE: Duration = Duration::from_millis(200);
+/// Threads that attach at the same time.
+const AT_ONCE: usize = 32;
+
 /// Evaluates in all targets at the same time; `each` hears of every answer as soon as it is there (still attached),
 /// the report comes when all are left again. Ctrl-C (`cancel`) interrupts what still runs.
 pub fn in_all(
-    _targets: &[Target],
+    targets: &[Target],
     request: &Request,
-    _cancel: &Cancel,
-    _each: &mut dyn FnMut(&Answer),
+    cancel: &Cancel,
+    each: &mut dyn FnMut(&Answer),
 ) -> EvalReport {
-    EvalReport { code: request.code.clone(), answers: vec![], groups: vec![], not_loaded: vec![] }
+    let work = request.work(targets.len() > 1);
+    let mut answers = Vec::with_capacity(targets.len());
+    for part in targets.chunks(AT_ONCE) {
+        answers.extend(together(part, each, |target, answered| {
+            once(target, &work, request, cancel, answered)
+        }));
+    }
+    compare::report(request.code.clone(), answers)
+}
+
+/// Runs `one` for all targets, each in a thread; what it passes to its second argument is heard by `each` at once.
+fn together<R: Send>(
+    targets: &[Target],
+    each: &mut dyn FnMut(&Answer),
+    one: impl Fn(&Target, &dyn Fn(&Answer)) -> R + Sync,
+) -> Vec<R> {
+    if let [target] = targets {
+        let each = RefCell::new(each);
+        return vec![one(target, &|answer| (each.borrow_mut())(answer))];
+    }
+    let (early, heard) = mpsc::channel::<Answer>();
+    thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = targets
+            .iter()
+            .map(|target| {
+                let early = early.clone();
+                scope.spawn(move || {
+                    one(target, &|answer| {
+                        // The receiver waits for all of us.
+                        let _ = early.send(answer.clone());
+                    })
+                })
+            })
+            .collect();
+        drop(early);
+        for answer in heard {
+            each(&answer);
+        }
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// In, evaluate, out.
+fn once(
+    target: &Target,
+    work: &Work,
+    request: &Request,
+    cancel: &Cancel,
+    answered: &dyn Fn(&Answer),
+) -> Answered {
+    let hold = Hold::Borrowed(&target.process);
+    let mut conversation = match Conversation::open(target, hold, &request.reach, Some(work), true)
+    {
+        Ok(conversation) => conversation,
+        Err(error) => {
+            let answered_now = Answered::failed(target.pid, error);
+            answered(&answered_now.answer);
+            return answered_now;
+        }
+    };
+    let mut result = collect(&mut conversation, 1, work, request, cancel);
+    answered(&result.answer);
+    // Of a process that has ended nothing is left.
+    if !conversation.process_ended(Duration::ZERO) {
+        result.answer.left = Some(conversation.leave(true));
+    }
+    result
+}
+
+/// An answer, and which of the modules that were asked about are loaded there.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub answer: Answer,
+    pub loaded: Vec<String>,
+    /// The dotted name whose lack made it fail.
+    pub missing: Option<String>,
+}
+
+impl Answered {
+    fn failed(pid: i32, error: EvalError) -> Self {
+        let answer = Answer {
+            place: Place { pid, interpreter: 0 },
+            outcome: Outcome::Error(error),
+            stdout: String::new(),
+            stderr: String::new(),
+            output_cut: 0,
+            duration: Duration::ZERO,
+            group: None,
+            left: None,
+        };
+        Self { answer, loaded: Vec::new(), missing: None }
+    }
+}
+
+/// Waits for what becomes of a job.
+fn collect(
+    conversation: &mut Conversation<'_>,
+    job: u32,
+    work: &Work,
+    request: &Request,
+    cancel: &Cancel,
+) -> Answered {
+    let start = Instant::now();
+    let mut result =
+        Answered::failed(conversation.pid(), failure::timed_out(request.timeout, None));
+    let mut interrupts = 0;
+    let mut ending: Option<Ending> = None;
+    loop {
+        let now = start.elapsed();
+        let asked = cancel.count();
+        if ending.is_none() && (now >= request.timeout || asked > 0) {
+            conversation.control(Control::Interrupt { job });
+            interrupts = asked;
+            ending = Some(Ending { at: Instant::now(), by_user: asked > 0 });
+        }
+        if let Some(ending) = &ending
+            && (ending.at.elapsed() >= GRACE || asked > interrupts.max(1))
+        {
+            let error = still_in(conversation, job, request, ending.by_user);
+            result.answer.outcome = Outcome::Error(error);
+            result.answer.duration = start.elapsed();
+            break;
+        }
+        let left = request.timeout.saturating_sub(now);
+        let limit = if ending.is_some() { LOOK } else { left.min(LOOK) };
+        match conversation.next(limit) {
+            Incoming::Event(Event::Hello(hello)) => {
+                result.answer.place.interpreter = hello.interpreter;
+            }
+            Incoming::Event(Event::Output(out)) if out.job == job => {
+                let (to, other) = match out.stream {
+                    spyhole_agent::message::Stream::Stdout => {
+                        (&mut result.answer.stdout, result.answer.stderr.len())
+                    }
+                    spyhole_agent::message::Stream::Stderr => {
+                        (&mut result.answer.stderr, result.answer.stdout.len())
+                    }
+                };
+                let room = request.max.saturating_sub(to.len() + other);
+                let cut = floor(&out.text, room);
+                to.push_str(&out.text[..cut]);
+                result.answer.output_cut += (out.text.len() - cut) as u64;
+            }
+            Incoming::Event(Event::Value(value)) if value.job == job => {
+                result.answer.duration = Duration::from_secs_f64(value.duration.max(0.0));
+                result.answer.outcome = Outcome::Value(received::value(value));
+                break;
+            }
+            Incoming::Event(Event::Raised(raised)) if raised.job == job => {
+                result.missing.clone_from(&raised.missing);
+                result.answer.duration = Duration::from_secs_f64(raised.duration.max(0.0));
+                let mut error = received::raised(&raised, &work.code, &name_of(job));
+                if error.kind == ErrorKind::Interrupted
+                    && let Some(Ending { by_user: false, .. }) = ending
+                {
+                    let traceback = std::mem::take(&mut error.traceback);
+                    error = failure::timed_out(request.timeout, None);
+                    error.traceback = traceback;
+                }
+                result.answer.outcome = Outcome::Error(error);
+                break;
+            }
+            Incoming::Event(Event::Loaded { names }) => result.loaded = names,
+            Incoming::Event(Event::Refused(refused)) if refused.job == job => {
+                result.answer.outcome = Outcome::Error(failure::refused(&refused.message));
+                break;
+            }
+            Incoming::End => {
+                // A process that ends takes the channel with it a moment before it is seen to have ended.
+                conversation.process_ended(GRACE);
+                result.answer.outcome = Outcome::Error(conversation.reason());
+                break;
+            }
+            Incoming::Event(_) | Incoming::Nothing => {}
+        }
+    }
+    result
+}
+
+struct Ending {
+    at: Instant,
+    by_user: bool,
+}
+
+/// The largest boundary of a character that is no more than `at`.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
+}
+
+/// What to say of code that has not ended: where it is, or that it never began.
+fn still_in(
+    conversation: &mut Conversation<'_>,
+    job: u32,
+    request: &Request,
+    by_user: bool,
+) -> EvalError {
+    conversation.control(Control::Where { job });
+    let deadline = Instant::now() + GRACE;
+    while let Incoming::Event(event) =
+        conversation.next(deadline.saturating_duration_since(Instant::now()))
+    {
+        if matches!(event, Event::Where(_)) {
+            break;
+        }
+    }
+    if !conversation.is_greeted() && !by_user {
+        return failure::never_ran(conversation.pid(), request.timeout);
+    }
+    let unfinished = conversation.unfinished();
+    let running = unfinished.iter().find(|r| r.job == job);
+    let at = running.and_then(|r| Some((r.at.as_deref()?, r.thread)));
+    if by_user { failure::given_up(at) } else { failure::timed_out(request.timeout, at) }
 }
 
 /// Evaluations repeated over the same targets, which stay attached in between.
 pub struct Watch {
-    _private: (),
+    places: Vec<Watched>,
+    request: Request,
+    work: Work,
+}
+
+struct Watched {
+    pid: i32,
+    state: Result<Conversation<'static>, EvalError>,
 }
 
 impl Watch {
     /// Attaches to all targets.
-    pub fn open(_targets: &[Target], _request: &Request, _cancel: &Cancel) -> Self {
-        Self { _private: () }
+    pub fn open(targets: &[Target], request: &Request, _cancel: &Cancel) -> Self {
+        let places = together(targets, &mut |_| (), |target, _| {
+            let state =
+                target.hold_again().map_err(|_| failure::gone(target.pid)).and_then(|process| {
+                    Conversation::open(target, Hold::Own(process), &request.reach, None, false)
+                });
+            Watched { pid: target.pid, state }
+        });
+        Self { places, request: request.clone(), work: request.work(targets.len() > 1) }
     }
 
     /// Evaluates once more everywhere.
-    pub fn round(&mut self, _cancel: &Cancel) -> EvalReport {
-        EvalReport { code: String::new(), answers: vec![], groups: vec![], not_loaded: vec![] }
+    pub fn round(&mut self, cancel: &Cancel) -> EvalReport {
+        let (work, request) = (&self.work, &self.request);
+        let answers: Vec<Answered> = thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .places
+                .iter_mut()
+                .map(|place| scope.spawn(move || place.round(work, request, cancel)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        compare::report(self.request.code.clone(), answers)
     }
 
     /// Leaves all targets; each answer's `left` says how.
     pub fn close(self) -> Vec<Answer> {
-        Vec::new()
+        let leave = |place: Watched| {
+            let (left, error) = match place.state {
+                Ok(conversation) => (Some(conversation.leave(false)), None),
+                Err(error) => (None, Some(error)),
+            };
+            let error = error.unwrap_or_else(|| failure::given_up(None));
+            let mut answered = Answered::failed(place.pid, error);
+            answered.answer.left = left;
+            answered.answer
+        };
+        self.places.into_iter().map(leave).collect()
+    }
+}
+
+impl Watched {
+    fn round(&mut self, work: &Work, request: &Request, cancel: &Cancel) -> Answered {
+        let conversation = match &mut self.state {
+            Ok(conversation) => conversation,
+            Err(error) => return Answered::failed(self.pid, error.clone()),
+        };
+        if let Some(busy) = conversation.unfinished().first() {
+            // The round before has not come back; it is not asked twice.
+            let at = busy.at.as_deref().map(|at| (at, busy.thread));
+            return Answered::failed(self.pid, failure::timed_out(request.timeout, at));
+        }
+        let job = conversation.start(work);
+        let answered = collect(conversation, job, work, request, cancel);
+        let over = matches!(
+            &answered.answer.outcome,
+            Outcome::Error(EvalError { kind: ErrorKind::Gone, .. })
+        );
+        if over && let Outcome::Error(error) = &answered.answer.outcome {
+            self.state = Err(error.clone());
+        }
+        answered
+    }
+}
+
+/// How a place was left where nothing of ours ever ran.
+impl Answer {
+    /// Whether code of ours still runs there.
+    pub fn leaves_code_running(&self) -> bool {
+        self.left.as_ref().is_some_and(|left: &Left| !left.still_running.is_empty())
     }
 }

@@ -4,10 +4,17 @@
 //! resolved values and shows the models that come back.
 
 pub mod cancel;
+mod compare;
 pub mod console;
+mod conversation;
+#[cfg(feature = "die")]
+pub mod die;
 pub mod evaluate;
+mod failure;
 pub mod model;
+mod names;
 pub mod processes;
+mod received;
 pub mod target;
 
 pub use cancel::Cancel;

@@ -119,8 +119,27 @@ pub enum ErrorKind {
     AccessDenied,
     /// The target is gone. `gone`, exit 5.
     Gone,
+    /// What was asked makes no sense here. `usage`, exit 2.
+    Usage,
     /// A bug of ours. `bug`, exit 70.
     Bug,
+}
+
+impl ErrorKind {
+    /// As it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Syntax => "syntax",
+            Self::Interrupted => "interrupted",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::AccessDenied => "access-denied",
+            Self::Gone => "gone",
+            Self::Usage => "usage",
+            Self::Bug => "bug",
+        }
+    }
 }
 
 /// One exception of a chain.

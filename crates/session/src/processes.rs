@@ -1,8 +1,148 @@
 //! The Python processes of this machine.
 
-use crate::model::ProcessRow;
+use std::os::unix::fs::MetadataExt;
+
+use spyhole_cpython::version::{self, Version};
+use spyhole_proc::access;
+use spyhole_proc::elf::Image;
+use spyhole_proc::find::{self, MappedFile, Process, Recogniser, Viewer};
+use spyhole_proc::maps::{Mapping, Maps};
+use spyhole_proc::memory::{Cached, Live};
+use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::users::Users;
+
+use crate::model::{Allowed, ProcessRow};
+
+/// What a file makes of a process that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    CPython(Option<Version>),
+    PyPy,
+}
+
+/// Tells Python processes from others, by the symbols of what they run.
+pub(crate) fn recogniser() -> Recogniser<Kind> {
+    Recogniser::new(&[b"libpython", b"libpypy"], kind_of)
+}
+
+fn kind_of(file: &MappedFile) -> Option<Kind> {
+    let pid = file.pid();
+    let maps = Maps::of(pid).ok()?;
+    let mapping = mapping_of(file, &maps)?;
+    if mapping.file_name().starts_with(b"libpypy") || mapping.file_name().starts_with(b"pypy") {
+        return Some(Kind::PyPy);
+    }
+    let memory = Cached::new(Live { pid });
+    let image = Image::of(&memory, &maps, &mapping).ok()?;
+    image.symbol(&memory, "PyGILState_Ensure")?;
+    let version =
+        version::read(&memory, &image).or_else(|| version::from_file_name(mapping.file_name()));
+    Some(Kind::CPython(version))
+}
+
+fn mapping_of(file: &MappedFile, maps: &Maps) -> Option<Mapping> {
+    match file {
+        MappedFile::Library { mapping, .. } => Some(mapping.clone()),
+        MappedFile::Executable { pid } => {
+            let inode = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?.ino();
+            maps.iter().find(|m| m.executable && m.is_file() && m.inode == inode).cloned()
+        }
+    }
+}
 
 /// All that are there now, by pid; with `pattern` only those whose command line holds it.
-pub fn list(_pattern: Option<&str>) -> Vec<ProcessRow> {
-    Vec::new()
+pub fn list(pattern: Option<&str>) -> Vec<ProcessRow> {
+    let Ok(viewer) = Viewer::this_process() else { return Vec::new() };
+    let all = find::list(&viewer).unwrap_or_default();
+    let chosen: Vec<&Process> = match pattern {
+        Some(pattern) => find::matching(&all, &viewer, pattern.as_bytes()),
+        None => all.iter().filter(|p| p.pid != std::process::id() as i32).collect(),
+    };
+    let users = Users::of_this_machine().ok();
+    let mut recogniser = recogniser();
+    let rows = chosen.into_iter().filter_map(|process| {
+        let (kind, _) = recogniser.recognise(process.pid)?;
+        Some(row(process, kind, users.as_ref()))
+    });
+    rows.collect()
+}
+
+fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
+    let cmdline = text(&process.command_line);
+    let (implementation, python) = match kind {
+        Kind::CPython(version) => ("cpython", version),
+        Kind::PyPy => ("pypy", None),
+    };
+    let executable = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+    ProcessRow {
+        pid: process.pid,
+        ppid: process.ppid,
+        user: users.map_or_else(|| process.uid.to_string(), |u| u.shown(process.uid)),
+        python: python.map(|v| v.to_string()),
+        implementation: implementation.to_owned(),
+        executable: executable.ok().map(|p| p.to_string_lossy().into_owned()),
+        age: process.age,
+        threads: process.threads,
+        interpreters: None,
+        kind: what_it_is(&cmdline).map(str::to_owned),
+        look: look(process.pid, kind),
+        ask: ask(process.pid, kind),
+        cmdline,
+    }
+}
+
+const PYPY: &str = "it runs PyPy, not CPython";
+
+fn look(pid: i32, kind: Kind) -> Allowed {
+    let reason = match kind {
+        Kind::PyPy => Some(PYPY.to_owned()),
+        Kind::CPython(_) => access::assess(pid).look.err().map(|cause| cause.to_string()),
+    };
+    Allowed { ok: reason.is_none(), door: None, reason }
+}
+
+fn ask(pid: i32, kind: Kind) -> Allowed {
+    let refused = |reason: String| Allowed { ok: false, door: None, reason: Some(reason) };
+    if kind == Kind::PyPy {
+        return refused(PYPY.to_owned());
+    }
+    let process = match Pidfd::open(pid) {
+        Ok(process) => process,
+        Err(_) => return refused(format!("process {pid} ended meanwhile")),
+    };
+    match spyhole_attach::could_attach(&process) {
+        Ok(door) => match access::assess(pid).ask {
+            Ok(()) => Allowed { ok: true, door: Some(door.to_owned()), reason: None },
+            Err(cause) => refused(cause.to_string()),
+        },
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+/// The words of a command line as text; what is not UTF-8 shows as U+FFFD.
+pub(crate) fn text(words: &[Vec<u8>]) -> Vec<String> {
+    words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// What a process is, as its command line calls itself.
+fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
+    let first = cmdline.first()?;
+    if first.starts_with("gunicorn: ") {
+        return Some(if first.contains("master") { "gunicorn master" } else { "gunicorn worker" });
+    }
+    if first.starts_with("(wsgi:") {
+        return Some("mod_wsgi daemon");
+    }
+    let known = [
+        ("gunicorn", "gunicorn"),
+        ("uvicorn", "uvicorn"),
+        ("hypercorn", "hypercorn"),
+        ("celery", "celery"),
+        ("uwsgi", "uWSGI"),
+        ("ipykernel_launcher", "notebook kernel"),
+    ];
+    cmdline.iter().take(4).find_map(|word| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        known.iter().find(|(program, _)| name == *program).map(|(_, kind)| *kind)
+    })
 }

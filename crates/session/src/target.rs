@@ -1,6 +1,13 @@
 //! Naming targets: what the user wrote, resolved to processes that are there now.
 
+use std::io;
+
+use spyhole_proc::find::{self, Process, Viewer};
+use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::stat;
 use thiserror::Error;
+
+use crate::processes;
 
 /// What a user wrote for TARGET, parsed but not looked up yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +39,14 @@ pub struct Target {
     pub pid: i32,
     pub interpreter: Option<String>,
     pub cmdline: Vec<String>,
+    pub(crate) process: Pidfd,
+}
+
+impl Target {
+    /// Another hold on the same process.
+    pub(crate) fn hold_again(&self) -> io::Result<Pidfd> {
+        self.process.try_clone()
+    }
 }
 
 #[derive(Debug, Error)]
@@ -44,6 +59,8 @@ pub enum ResolveError {
     Ourselves(i32),
     #[error("no Python process below {0}")]
     EmptyTree(i32),
+    #[error("cannot read /proc")]
+    Proc(#[from] io::Error),
 }
 
 #[derive(Debug)]
@@ -53,12 +70,143 @@ pub struct Resolved {
     pub by_pattern: bool,
 }
 
-/// Parses what the user wrote.
-pub fn parse(_text: &str) -> Result<Spec, SpecError> {
-    Err(SpecError::Empty)
+/// Parses what the user wrote. Digits alone are a pid, also where a command line has them.
+pub fn parse(text: &str) -> Result<Spec, SpecError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(SpecError::Empty);
+    }
+    if text.contains(',') {
+        let parts: Result<Vec<Spec>, SpecError> = text.split(',').map(parse).collect();
+        return parts.map(Spec::List);
+    }
+    if let Some(pid) = text.strip_prefix("tree:") {
+        return number(pid).map(Spec::Tree);
+    }
+    if let Some((pid, interpreter)) = text.split_once('/')
+        && !pid.is_empty()
+        && pid.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Ok(Spec::Interpreter(number(pid)?, interpreter.to_owned()));
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return number(text).map(Spec::Pid);
+    }
+    Ok(Spec::Pattern(text.to_owned()))
 }
 
-/// Looks the processes up.
-pub fn resolve(_spec: &Spec) -> Result<Resolved, ResolveError> {
-    Err(ResolveError::NoProcess(0))
+fn number(text: &str) -> Result<i32, SpecError> {
+    match text.parse::<i32>() {
+        Ok(0) => Err(SpecError::Zero),
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(SpecError::NotAPid(text.to_owned())),
+    }
+}
+
+/// Looks the processes up. Each comes once, in the order of the words and of the pids.
+pub fn resolve(spec: &Spec) -> Result<Resolved, ResolveError> {
+    let mut resolved = Resolved { targets: Vec::new(), by_pattern: false };
+    add(spec, &mut resolved)?;
+    Ok(resolved)
+}
+
+fn add(spec: &Spec, resolved: &mut Resolved) -> Result<(), ResolveError> {
+    match spec {
+        Spec::Pid(pid) => hold(*pid, None, resolved),
+        Spec::Interpreter(pid, name) => hold(*pid, Some(name.clone()), resolved),
+        Spec::List(specs) => specs.iter().try_for_each(|spec| add(spec, resolved)),
+        Spec::Tree(root) => {
+            let everybody = Viewer { uid: 0, lineage: Vec::new() };
+            let all = find::list(&everybody)?;
+            let below = find::descendants(&all, *root);
+            if below.is_empty() {
+                return Err(ResolveError::NoProcess(*root));
+            }
+            let own = std::process::id() as i32;
+            let below = below.into_iter().filter(|p| p.pid != own).map(|p| p.pid);
+            if hold_pythons(below, resolved) == 0 {
+                return Err(ResolveError::EmptyTree(*root));
+            }
+            Ok(())
+        }
+        Spec::Pattern(pattern) => {
+            let viewer = Viewer::this_process()?;
+            let all = find::list(&viewer)?;
+            let matching: Vec<&Process> = find::matching(&all, &viewer, pattern.as_bytes());
+            resolved.by_pattern = true;
+            if hold_pythons(matching.into_iter().map(|p| p.pid), resolved) == 0 {
+                return Err(ResolveError::NoMatch(pattern.clone()));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Those among `pids` that run Python; how many they are. One that ends meanwhile is passed over.
+fn hold_pythons(pids: impl Iterator<Item = i32>, resolved: &mut Resolved) -> usize {
+    let mut recogniser = processes::recogniser();
+    let mut count = 0;
+    for pid in pids {
+        if recogniser.recognise(pid).is_some() && hold(pid, None, resolved).is_ok() {
+            count += 1;
+        }
+    }
+    count
+}
+
+fn hold(
+    pid: i32,
+    interpreter: Option<String>,
+    resolved: &mut Resolved,
+) -> Result<(), ResolveError> {
+    if pid == std::process::id() as i32 {
+        return Err(ResolveError::Ourselves(pid));
+    }
+    if resolved.targets.iter().any(|t| t.pid == pid && t.interpreter == interpreter) {
+        return Ok(());
+    }
+    let process = Pidfd::open(pid).map_err(|_| ResolveError::NoProcess(pid))?;
+    let words = stat::command_line(pid).map_err(|_| ResolveError::NoProcess(pid))?;
+    let cmdline = processes::text(&words);
+    resolved.targets.push(Target { pid, interpreter, cmdline, process });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_told_apart() {
+        assert_eq!(parse("4123"), Ok(Spec::Pid(4123)));
+        assert_eq!(parse("4123/2"), Ok(Spec::Interpreter(4123, "2".into())));
+        assert_eq!(parse("1/shop.example|/x"), Ok(Spec::Interpreter(1, "shop.example|/x".into())));
+        assert_eq!(parse("tree:7"), Ok(Spec::Tree(7)));
+        assert_eq!(parse("wsgi:bookshop"), Ok(Spec::Pattern("wsgi:bookshop".into())));
+        assert_eq!(parse("/usr/bin/x"), Ok(Spec::Pattern("/usr/bin/x".into())));
+        assert_eq!(
+            parse("1, worker"),
+            Ok(Spec::List(vec![Spec::Pid(1), Spec::Pattern("worker".into())]))
+        );
+    }
+
+    #[test]
+    fn what_names_nothing_is_said() {
+        assert_eq!(parse("0"), Err(SpecError::Zero));
+        assert_eq!(parse(""), Err(SpecError::Empty));
+        assert_eq!(parse("1,,2"), Err(SpecError::Empty));
+        assert_eq!(parse("-5"), Err(SpecError::NotAPid("-5".into())));
+        assert_eq!(parse("99999999999"), Err(SpecError::NotAPid("99999999999".into())));
+        assert_eq!(parse("tree:x"), Err(SpecError::NotAPid("x".into())));
+    }
+
+    #[test]
+    fn ourselves_and_nobody_are_no_targets() {
+        let own = std::process::id() as i32;
+        assert!(matches!(resolve(&Spec::Pid(own)), Err(ResolveError::Ourselves(_))));
+        assert!(matches!(resolve(&Spec::Pid(i32::MAX)), Err(ResolveError::NoProcess(_))));
+        let pattern = Spec::Pattern("no process has this in its command line".into());
+        assert!(matches!(resolve(&pattern), Err(ResolveError::NoMatch(_))));
+    }
 }

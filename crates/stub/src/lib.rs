@@ -1,1 +1,150 @@
-//! Placeholder.
+//! The stub: machine code that is copied into a target, and the page that it works on.
+//!
+//! The code itself is `blob/stub.rs`, compiled by the build script; here are its bytes, its entry points, and the
+//! filling of its page.
+
+pub mod params;
+
+use params::{METHODS, Params, PyMethodDef};
+
+/// The code; it runs at any address that is a multiple of [`params::ALIGNMENT`].
+pub const CODE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub.bin"));
+
+/// Offsets of the entry points in [`CODE`].
+pub mod entry {
+    include!(concat!(env!("OUT_DIR"), "/entries.rs"));
+}
+
+const _: () = assert!(CODE.len() as u64 <= params::TEMPLATE);
+
+// Include/methodobject.h
+const METH_NOARGS: u64 = 4;
+const METH_O: u64 = 8;
+
+/// The functions that Python sees: name, offset, flags.
+const PYTHON: [(&str, u64, u64); METHODS] = [
+    ("stub_now", entry::STUB_NOW, METH_NOARGS),
+    ("stub_ident", entry::STUB_IDENT, METH_NOARGS),
+    ("stub_tid", entry::STUB_TID, METH_NOARGS),
+    ("stub_send", entry::STUB_SEND, METH_O),
+    ("stub_take", entry::STUB_TAKE, METH_NOARGS),
+    ("stub_arm", entry::STUB_ARM, METH_O),
+    ("stub_disarm", entry::STUB_DISARM, METH_O),
+    ("stub_spawn", entry::STUB_SPAWN, METH_O),
+    ("stub_control", entry::STUB_CONTROL, METH_O),
+];
+
+/// What the client decides about one stub.
+pub struct Plan {
+    /// Where the mappings begin.
+    pub base: u64,
+    /// Addresses of [`params::FUNCTION_NAMES`], in that order.
+    pub functions: [u64; params::FUNCTIONS],
+    /// 3.6: the GIL may have to be made.
+    pub make_gil: bool,
+    /// Bytes of stack for threads that run Python code.
+    pub stack_size: u64,
+}
+
+fn text<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+impl Plan {
+    /// What the read-execute mapping holds: the code, and the first content of the page.
+    pub fn code(&self) -> Vec<u8> {
+        let mut bytes = CODE.to_vec();
+        bytes.resize(params::TEMPLATE as usize, 0);
+        bytes.extend(self.page());
+        bytes
+    }
+
+    /// The page's content before the stub starts.
+    fn page(&self) -> Vec<u8> {
+        let data = self.base + params::CODE_LENGTH;
+        // SAFETY: all-zero is a valid value: the struct has nothing but numbers.
+        let mut page: Params = unsafe { std::mem::zeroed() };
+        page.base = self.base;
+        page.length = params::CODE_LENGTH + params::DATA_LENGTH;
+        page.billionth = 1e-9;
+        page.make_gil = self.make_gil.into();
+        page.stack_size = self.stack_size;
+        page.owner_entry = self.base + entry::STUB_OWNER;
+        page.watcher_entry = self.base + entry::STUB_WATCHER;
+        page.spawned_entry = self.base + entry::STUB_SPAWNED;
+        page.functions = self.functions;
+        page.name_builtins = text("__builtins__");
+        page.name_name = text("__name__");
+        page.name_fd = text("stub_fd");
+        page.name_compiled = text("stub_compiled");
+        page.value_name = text("spyhole");
+        page.file_name = text("<spyhole>");
+        page.thread_name = text("spyhole");
+        let names = data + std::mem::offset_of!(Params, method_names) as u64;
+        for (i, (name, offset, flags)) in PYTHON.into_iter().enumerate() {
+            page.method_names[i] = text(name);
+            page.methods[i] = PyMethodDef {
+                ml_name: names + i as u64 * 24,
+                ml_meth: self.base + offset,
+                ml_flags: flags,
+                ml_doc: 0,
+            };
+        }
+        // SAFETY: `Params` is plain numbers without padding that matters; the slice ends with it.
+        unsafe {
+            std::slice::from_raw_parts((&raw const page).cast::<u8>(), size_of::<Params>()).to_vec()
+        }
+    }
+}
+
+/// Offsets of the fields that the client reads back while the stub runs.
+pub mod field {
+    use super::Params;
+
+    pub const STATE: u64 = std::mem::offset_of!(Params, state) as u64;
+    pub const ACKNOWLEDGED: u64 = std::mem::offset_of!(Params, acknowledged) as u64;
+    /// How many 32-bit numbers the first fields are.
+    pub const HEAD_WORDS: usize = 11;
+    /// Positions among them.
+    pub mod head {
+        pub const STATE: usize = 0;
+        pub const ERROR: usize = 1;
+        pub const DETAIL: usize = 2;
+        pub const THREAD: usize = 3;
+        pub const LAUNCHED: usize = 5;
+        /// Of the main and of the control channel: our ends.
+        pub const MAIN: usize = 7;
+        pub const CONTROL: usize = 9;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_small_and_its_entries_lie_in_it() {
+        assert!(CODE.len() < 8192, "{} bytes", CODE.len());
+        for (_, offset, _) in PYTHON {
+            assert!(offset < CODE.len() as u64);
+        }
+        assert_ne!(entry::STUB_OWNER, entry::STUB_LAUNCH);
+    }
+
+    #[test]
+    fn the_page_tells_where_its_functions_are() {
+        let plan = Plan {
+            base: 0x10_0000,
+            functions: [7; params::FUNCTIONS],
+            make_gil: true,
+            stack_size: 1 << 20,
+        };
+        let page = plan.page();
+        assert!(page.len() as u64 <= params::PARAMS_LENGTH);
+        let words: Vec<u64> =
+            page.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect();
+        assert!(words.contains(&(0x10_0000 + entry::STUB_SEND)));
+    }
+}

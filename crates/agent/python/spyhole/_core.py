@@ -281,18 +281,26 @@ def op_eval(request):
 # ---- features
 
 def op_load(request):
-    sources[request['feature']] = request['source']
+    sources[request['feature']] = request
 
 
 def need(feature):
     # A file whose run was interrupted is run again the next time.
-    source = sources.get(feature)
-    if source is not None:
-        exec(compile(source, '<spyhole %s>' % feature, 'exec', 0, True), AGENT)
+    load = sources.get(feature)
+    if load is not None:
+        code = load.get('code') if AGENT.get('stub_compiled') else None
+        code = marshal.loads(code) if code else compile(load['source'], '<spyhole %s>' % feature, 'exec', 0, True)
+        exec(code, AGENT)
         AGENT['has_' + feature] = True
         sources.pop(feature, None)
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
+
+
+# ---- modules
+
+def op_loaded(request):
+    tell({'ev': 'loaded', 'names': [name for name in request['names'] if name in modules]})
 
 
 # ---- serving
@@ -350,9 +358,15 @@ def farewell(request):
 
 
 def leave():
+<<<<<<< HEAD
+    # The last thread empties the agent. Its classes are cycles, but young:
+    # none is older than two collections.
+    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
+=======
     # The last thread empties the agent. Its classes are cycles, but mostly
     # young; a program that lets many objects be young is not made to wait.
     rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
+>>>>>>> agent
     had = 'gc' in modules
     import gc
     if not had:
@@ -365,8 +379,19 @@ def leave():
     if not rest:
         space.clear()
         space['__builtins__'] = kept
+<<<<<<< HEAD
+        if gc.isenabled():
+            gc.collect(1)
+    if not had:
+        # Made for us alone, and a cycle: each of its functions refers to it.
+        # Unless another thread has found it meanwhile, it is taken apart.
+        own = gc.__dict__
+        if count(gc) <= 2 + len([1 for thing in own.values() if getattr(thing, '__self__', None) is gc]):
+            own.clear()
+=======
         if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
             gc.collect(1)
+>>>>>>> agent
 
 
 stub_control(control)

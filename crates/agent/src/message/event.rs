@@ -22,6 +22,10 @@ pub enum Event {
         thread: i32,
     },
     Refused(Refused),
+    /// Those of the names that were asked about that are loaded modules.
+    Loaded {
+        names: Vec<String>,
+    },
     /// Everything is undone; `left` names what could not be.
     Bye {
         left: Vec<String>,
@@ -220,6 +224,7 @@ impl Event {
                 let job = fields.number("job")?;
                 Event::Refused(Refused { job, message: fields.text("message")? })
             }
+            "loaded" => Event::Loaded { names: fields("loaded").texts("names")? },
             "bye" => Event::Bye { left: fields("bye").texts("left")? },
             other => Event::Unknown(other.chars().take(100).collect()),
         })
@@ -235,9 +240,11 @@ impl Event {
             Event::Candidates(candidates) => Some(candidates.job),
             Event::Where(place) => Some(place.job),
             Event::Refused(refused) => Some(refused.job).filter(|job| *job != 0),
-            Event::Hello(_) | Event::TakeOver { .. } | Event::Bye { .. } | Event::Unknown(_) => {
-                None
-            }
+            Event::Hello(_)
+            | Event::Loaded { .. }
+            | Event::TakeOver { .. }
+            | Event::Bye { .. }
+            | Event::Unknown(_) => None,
         }
     }
 
@@ -245,9 +252,11 @@ impl Event {
     pub fn kind(&self) -> EventKind {
         match self {
             Event::Output(_) | Event::Where(_) => EventKind::Progress,
-            Event::Hello(_) | Event::TakeOver { .. } | Event::Bye { .. } | Event::Unknown(_) => {
-                EventKind::Session
-            }
+            Event::Hello(_)
+            | Event::Loaded { .. }
+            | Event::TakeOver { .. }
+            | Event::Bye { .. }
+            | Event::Unknown(_) => EventKind::Session,
             _ => EventKind::Result,
         }
     }

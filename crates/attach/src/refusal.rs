@@ -1,0 +1,44 @@
+//! What is looked at before a process is touched.
+
+use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::stat::{Stat, Status};
+
+use crate::error::AttachError;
+
+/// States and owners that forbid an attach.
+pub(crate) fn check(process: &Pidfd) -> Result<(), AttachError> {
+    let pid = process.pid;
+    if pid == std::process::id() as i32 {
+        return Err(AttachError::Ourselves { pid });
+    }
+    let status = Status::of(pid).map_err(|_| AttachError::Gone { pid })?;
+    if Stat::of(pid).is_ok_and(|stat| stat.is_kernel_thread()) {
+        return Err(AttachError::KernelThread { pid });
+    }
+    match status.state {
+        'Z' => return Err(AttachError::Zombie { pid }),
+        'X' | 'x' => return Err(AttachError::Gone { pid }),
+        'T' => return Err(AttachError::Stopped { pid }),
+        _ => {}
+    }
+    if process.has_ended() {
+        return Err(AttachError::Gone { pid });
+    }
+    if status.seccomp != 0 {
+        return Err(AttachError::Seccomp { pid });
+    }
+    if status.shadow_stack {
+        return Err(AttachError::ShadowStack { pid });
+    }
+    Ok(())
+}
+
+/// The tracer that holds a thread now.
+pub(crate) fn tracer(pid: i32, tid: i32) -> Option<AttachError> {
+    let tracer = Status::of_thread(pid, tid).ok()?.tracer;
+    if tracer == 0 {
+        return None;
+    }
+    let name = std::fs::read_to_string(format!("/proc/{tracer}/comm")).unwrap_or_default();
+    Some(AttachError::Traced { pid, tracer, name: name.trim_end().to_owned() })
+}

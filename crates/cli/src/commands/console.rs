@@ -1,0 +1,151 @@
+//! `spyhole console`: a Python prompt inside a process.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use spyhole_session::Cancel;
+use spyhole_session::console::{Console as Session, Hello};
+use spyhole_session::target::{self, Target};
+
+use super::{Outcome, questions};
+use crate::arguments::Entry;
+use crate::console::editor::Editor;
+use crate::console::history;
+use crate::console::plain::{PlainEditor, StandardInput};
+use crate::console::rich::RichEditor;
+use crate::console::shell::{Ended, LEAVING, Shell};
+use crate::failure::{Failure, Kind};
+use crate::views::escape::flat;
+use crate::views::leaving;
+use crate::views::terminal::Terminal;
+use crate::views::text::{Ink, Text};
+use crate::{audit, interrupt};
+
+/// Open an interactive Python prompt inside a process
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Open an interactive Python prompt inside a process: editing of several lines, history, completion from the \
+                  live objects. Ctrl-C interrupts the code that runs and gives the prompt back, Ctrl-D leaves. From a pipe, \
+                  lines are read and only results are printed.",
+    after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
+                  Examples:\n  \
+                  spyhole console 4123\n  \
+                  spyhole console manage.py\n  \
+                  spyhole console 4123 --no-history\n  \
+                  echo 'len(cache)' | spyhole console 4123"
+)]
+pub(crate) struct Console {
+    /// PID, PID/INTERP, or a part of a command line (see `spyhole help targets`)
+    target: String,
+    /// Neither read nor keep a history
+    #[arg(long)]
+    no_history: bool,
+    #[command(flatten)]
+    entry: Entry,
+}
+
+impl Console {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        let resolved = target::resolve(&target::parse(&self.target)?)?;
+        let target = questions::pick(terminal, resolved)?;
+
+        let end = Arc::new(AtomicBool::new(false));
+        let cancel = interrupt::listen_for_conversation(&end)?;
+        audit::record(audit::Entry {
+            pids: &[target.pid],
+            level: "ask",
+            command: "console",
+            code: None,
+        });
+        let session = Session::open(&target, &self.entry.reach())
+            .map_err(|error| Failure::of_process(target.pid, &error))?;
+        terminal.talk(&banner(session.hello()));
+        if terminal.is_verbose() {
+            let hello = session.hello();
+            terminal.talk(&Text::of(format!(
+                "entered by the door {} ({})\n",
+                hello.door, hello.executable
+            )));
+        }
+
+        let conversation = Arc::new(Mutex::new(session));
+        let mut editor = self.editor(terminal, &conversation, &target, end, &cancel)?;
+        let shell = Shell::new(Arc::clone(&conversation), terminal.clone(), cancel);
+        let ended = shell.run(editor.as_mut());
+        drop((editor, shell));
+        // Whatever ended the talk, the process is left, and how it was left is said.
+        if let Some(conversation) = Arc::into_inner(conversation) {
+            let session = conversation.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let left = session.close();
+            if !matches!(ended, Ok(Ended::Gone(_))) {
+                terminal.talk(&leaving::closing(target.pid, &left));
+            }
+        }
+        match ended? {
+            Ended::Left => Ok(0),
+            Ended::Gone(reason) => {
+                let mut failure =
+                    Failure::new(Kind::Gone, format!("process {} is gone", target.pid));
+                if !reason.is_empty() {
+                    failure.causes.push(reason);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn editor(
+        &self,
+        terminal: &Terminal,
+        conversation: &Arc<Mutex<Session>>,
+        target: &Target,
+        end: Arc<AtomicBool>,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn Editor>, Failure> {
+        let typed = std::io::stdin().is_terminal();
+        if typed {
+            interrupt::end_with_the_terminal()?;
+        }
+        let capable = std::io::stdout().is_terminal()
+            && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        if typed && capable {
+            let file = self.history_file(terminal, target);
+            Ok(Box::new(RichEditor::new(conversation, file, end, terminal)))
+        } else {
+            let lines = StandardInput::new(end, cancel.clone(), typed)?;
+            Ok(Box::new(PlainEditor::new(lines, typed.then(|| terminal.clone()))))
+        }
+    }
+
+    fn history_file(&self, terminal: &Terminal, target: &Target) -> Option<PathBuf> {
+        if self.no_history {
+            return None;
+        }
+        history::file_for(&target.cmdline).unwrap_or_else(|error| {
+            terminal.talk(&Text::of(format!("the history is not kept: {error}\n")));
+            None
+        })
+    }
+}
+
+/// `Remote console PID=4123, Python 3.11.7, place thread`
+fn banner(hello: &Hello) -> Text {
+    let mut text = Text::new();
+    text.ink(
+        Ink::Strong,
+        format!(
+            "Remote console PID={}, Python {}, place {}",
+            hello.pid,
+            flat(&hello.python),
+            flat(&hello.place)
+        ),
+    );
+    if hello.own_pid != hello.pid {
+        text.plain(format!(" (it calls itself {})", hello.own_pid));
+    }
+    text.plain("\n").line(LEAVING);
+    text
+}

@@ -1,0 +1,77 @@
+//! One file a command: its arguments, its run, its examples. A new one is a file and a line in `arguments::Command`.
+
+pub(crate) mod console;
+pub(crate) mod demo;
+pub(crate) mod eval;
+pub(crate) mod generate;
+pub(crate) mod help;
+pub(crate) mod ps;
+mod questions;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::arguments::{Arguments, Color, Command, Global};
+use crate::failure::{Failure, Kind};
+use crate::views::terminal::Terminal;
+use crate::views::text::Text;
+
+/// How a command ends: an exit code for what it has told already, or a failure that is still to be told.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// Parses the arguments, runs the command, reports its failure, and gives the exit code.
+pub(crate) fn run() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_parsed(error),
+    };
+    let terminal = Terminal::new(&arguments.global);
+    if terminal.is_verbose() {
+        crate::views::log::install(&terminal);
+    }
+    let (outcome, json) = match arguments.command {
+        Command::Ps(command) => (command.run(&terminal), command.json),
+        Command::Eval(command) => (command.run(&terminal), command.json),
+        Command::Console(command) => (command.run(&terminal), false),
+        Command::Demo(command) => (command.run(&terminal), false),
+        Command::Help(command) => (command.run(&terminal), false),
+        Command::Generate(command) => (command.run(), false),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.report(&terminal, json);
+            failure.kind.exit_code()
+        }
+    }
+}
+
+/// Help and version are data; everything else is a usage error, told in our voice.
+fn not_parsed(error: clap::Error) -> u8 {
+    let global = Global { verbose: false, color: Color::Auto, raw: false };
+    let terminal = Terminal::new(&global);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let text = Text::of(error.render().to_string());
+            match terminal.data(&text).map_err(Failure::from) {
+                Ok(()) => 0,
+                Err(failure) => {
+                    failure.report(&terminal, false);
+                    failure.kind.exit_code()
+                }
+            }
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            terminal.talk(&Text::of(error.render().to_string()));
+            Kind::Usage.exit_code()
+        }
+        _ => {
+            let json = std::env::args_os()
+                .take_while(|argument| argument != "--")
+                .any(|argument| argument == "--json");
+            let failure = Failure::from(error);
+            failure.report(&terminal, json);
+            failure.kind.exit_code()
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One hostile process, through every view: not one of its bytes may command a terminal.
+
+use std::time::Duration;
+
+use spyhole_session::model::{
+    Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, Left, Outcome, Place, ProcessRow,
+    Raised, Relation, Running, SyntaxPlace, TraceFrame, Value,
+};
+
+use super::clock::Moment;
+use super::escape::is_dangerous;
+use super::terminal::Terminal;
+use super::text::Text;
+use super::{answers, json, leaving, processes, watch};
+use crate::failure::Failure;
+
+const EVIL: &str = "\x1b]0;gone\x07\x1b[2J\r\u{9b}31m\u{202e}drow\u{200b}\u{feff}\x7f\x00\u{e0041}";
+
+fn evil() -> String {
+    EVIL.to_owned()
+}
+
+fn frames() -> Vec<TraceFrame> {
+    vec![TraceFrame {
+        file: evil(),
+        line: 1,
+        function: evil(),
+        columns: Some((0, 3)),
+        text: Some(evil()),
+    }]
+}
+
+fn error(kind: ErrorKind) -> EvalError {
+    let raised = |relation| Raised {
+        type_name: evil(),
+        message: evil(),
+        relation,
+        frames: frames(),
+        syntax: Some(SyntaxPlace { file: evil(), line: 1, column: 2, text: evil() }),
+        notes: vec![evil()],
+    };
+    EvalError {
+        kind,
+        type_name: evil(),
+        message: evil(),
+        traceback: vec![raised(Some(Relation::Cause)), raised(None)],
+        causes: vec![evil()],
+        hints: vec![evil()],
+    }
+}
+
+fn place(pid: i32) -> Place {
+    Place { pid, interpreter: 0 }
+}
+
+fn answer(pid: i32, outcome: Outcome, group: usize) -> Answer {
+    Answer {
+        place: place(pid),
+        outcome,
+        stdout: evil(),
+        stderr: evil(),
+        output_cut: 3,
+        duration: Duration::from_millis(1),
+        group: Some(group),
+        left: Some(Left {
+            held: Duration::from_micros(300),
+            kept: vec![evil()],
+            still_running: vec![Running { job: 1, code: evil(), at: Some(evil()), thread: 2 }],
+        }),
+    }
+}
+
+fn value(repr: String) -> Outcome {
+    Outcome::Value(Value {
+        type_name: evil(),
+        repr,
+        is_none: false,
+        truncated: true,
+        key: None,
+        json: Some(serde_json::json!({EVIL: [EVIL]})),
+    })
+}
+
+fn report() -> EvalReport {
+    let group = |repr: String, pids: &[i32], is_error| Group {
+        repr,
+        members: pids.iter().copied().map(place).collect(),
+        is_error,
+    };
+    let long = format!("{{'{EVIL}': [{EVIL}], 'a': 1, '{}': 2}}", "x".repeat(100));
+    EvalReport {
+        code: evil(),
+        answers: vec![
+            answer(1, value(evil()), 0),
+            answer(2, value(evil()), 0),
+            answer(3, value(long.clone()), 1),
+            answer(4, Outcome::Error(error(ErrorKind::Raised)), 2),
+            answer(5, Outcome::Error(error(ErrorKind::AccessDenied)), 3),
+        ],
+        groups: vec![
+            group(evil(), &[1, 2], false),
+            group(long, &[3], false),
+            group(evil(), &[4], true),
+            group(evil(), &[5], true),
+        ],
+        not_loaded: vec![place(9)],
+    }
+}
+
+fn row() -> ProcessRow {
+    let allowed = Allowed { ok: false, door: Some(evil()), reason: Some(evil()) };
+    ProcessRow {
+        pid: 1,
+        ppid: 0,
+        user: evil(),
+        python: Some(evil()),
+        implementation: evil(),
+        executable: Some(evil()),
+        cmdline: vec![evil(), "a\nb".to_owned()],
+        age: Duration::ZERO,
+        threads: 1,
+        interpreters: None,
+        kind: Some(evil()),
+        look: allowed.clone(),
+        ask: allowed,
+    }
+}
+
+fn everything(terminal: &Terminal) {
+    let report = report();
+    for answer in &report.answers {
+        answers::one(terminal, answer).unwrap();
+        terminal.talk(&answers::verbose(answer));
+        if let Outcome::Error(error) = &answer.outcome {
+            let failure = Failure::of_process(7, error);
+            failure.report(terminal, false);
+            failure.report(terminal, true);
+        }
+    }
+    answers::many(terminal, &report).unwrap();
+    terminal.json(&json::report(&report), true).unwrap();
+    terminal.talk(&leaving::closings(&report.answers));
+    let mut changes = watch::Changes::default();
+    for change in changes.of(&report, Moment::now()) {
+        terminal.data(&change.text).unwrap();
+        terminal.json(&change.json, false).unwrap();
+    }
+    for width in [None, Some(80), Some(50), Some(20)] {
+        terminal.data(&processes::table(&[row(), row()], width, terminal.is_raw())).unwrap();
+    }
+    terminal.data(&processes::details(&[row()], terminal.is_raw())).unwrap();
+    terminal.talk(&processes::refusals(&[row()]));
+    terminal.json(&json::processes(&[row()]), true).unwrap();
+    let cmdline = [evil()];
+    let candidate = processes::Candidate { pid: 1, cmdline: &cmdline };
+    terminal.talk(&processes::candidates(terminal, &[candidate], true));
+    terminal.data(&Text::of(EVIL)).unwrap();
+}
+
+#[test]
+fn nothing_of_it_reaches_the_terminal() {
+    let (terminal, recorded) = Terminal::recorded(Some(80), false);
+    everything(&terminal);
+    let recorded = recorded.lock().unwrap();
+    for text in [&recorded.data, &recorded.talk] {
+        assert!(text.contains("\\x1b"), "the text is shown, escaped");
+        assert_eq!(text.chars().find(|character| is_dangerous(*character)), None, "{text:?}");
+    }
+}
+
+#[test]
+fn raw_lifts_it() {
+    let (terminal, recorded) = Terminal::recorded(Some(80), true);
+    everything(&terminal);
+    assert!(recorded.lock().unwrap().data.contains(EVIL));
+}
+
+#[test]
+fn a_table_has_a_line_for_each_process() {
+    let (terminal, recorded) = Terminal::recorded(None, false);
+    terminal.data(&processes::table(&[row(), row()], Some(80), false)).unwrap();
+    assert_eq!(recorded.lock().unwrap().data.lines().count(), 3);
+}

@@ -1,0 +1,267 @@
+//! Symbols of an ELF file as it lies in a process's memory.
+//!
+//! The dynamic symbol table of every mapped file is itself mapped, so it is read from the process and no file has to
+//! be found or opened: this serves deleted and unreadable files and other roots alike, and costs the few pages that a
+//! look-up touches. `.symtab`, which is not mapped, is read from the file ([`crate::files`]).
+
+use object::LittleEndian;
+use object::elf::{
+    DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
+    ProgramHeader64, SHT_SYMTAB, STT_GNU_IFUNC, SectionHeader64, Sym64,
+};
+use object::pod::{self, Pod};
+use thiserror::Error;
+
+use crate::memory::{ReadMemory, Unreadable};
+use crate::{Address, maps::Mapping, maps::Maps};
+
+type Le = LittleEndian;
+const LE: Le = LittleEndian;
+
+/// Why an image could not be read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ElfError {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("not a 64-bit x86-64 ELF file")]
+    NotElf,
+    #[error("the ELF file has no dynamic symbols")]
+    NoSymbols,
+}
+
+/// A symbol, at its place in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    pub address: Address,
+    pub size: u64,
+    /// An indirect function: its value is a resolver, not the function.
+    pub indirect: bool,
+}
+
+/// A loadable segment, at its place in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub start: Address,
+    /// Bytes in memory, those that no file backs included.
+    pub length: u64,
+    pub executable: bool,
+    pub writable: bool,
+}
+
+/// One mapped ELF file.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What is added to the file's addresses.
+    pub bias: u64,
+    pub segments: Vec<Segment>,
+    symbols: Address,
+    strings: Address,
+    gnu_hash: Option<Address>,
+    hash: Option<Address>,
+}
+
+const HEADERS_AT_MOST: u16 = 128;
+const DYNAMIC_AT_MOST: usize = 1024;
+const NAME_AT_MOST: usize = 512;
+const SYMBOLS_AT_MOST: u64 = 16 << 20;
+
+fn value<T: Pod + Copy>(memory: &dyn ReadMemory, at: Address) -> Result<T, Unreadable> {
+    let bytes = memory.bytes(at, size_of::<T>())?;
+    let (value, _) = pod::from_bytes::<T>(&bytes)
+        .map_err(|()| Unreadable { address: at, length: size_of::<T>() })?;
+    Ok(*value)
+}
+
+impl Image {
+    /// Reads the image of the file that `mapping` shows; any of its mappings will do.
+    pub fn of(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Result<Self, ElfError> {
+        let first = maps.of_file(mapping).find(|m| m.offset == 0).ok_or(ElfError::NotElf)?;
+        Self::at(memory, first.start)
+    }
+
+    /// Reads the image whose ELF header lies at `base`.
+    pub fn at(memory: &dyn ReadMemory, base: Address) -> Result<Self, ElfError> {
+        let header: FileHeader64<Le> = value(memory, base)?;
+        let ident = &header.e_ident;
+        let machine = header.e_machine.get(LE);
+        if ident.magic != object::elf::ELFMAG
+            || ident.class != object::elf::ELFCLASS64
+            || machine != object::elf::EM_X86_64
+        {
+            return Err(ElfError::NotElf);
+        }
+        let count = header.e_phnum.get(LE).min(HEADERS_AT_MOST);
+        let table = base.plus(header.e_phoff.get(LE));
+        let mut headers = Vec::with_capacity(count.into());
+        for i in 0..count {
+            let size = size_of::<ProgramHeader64<Le>>() as u64;
+            headers.push(value::<ProgramHeader64<Le>>(memory, table.plus(u64::from(i) * size))?);
+        }
+        let first = headers
+            .iter()
+            .find(|h| h.p_type.get(LE) == PT_LOAD && h.p_offset.get(LE) < 4096)
+            .ok_or(ElfError::NotElf)?;
+        let bias = base.0.wrapping_sub(first.p_vaddr.get(LE) & !0xfff);
+        let segments = headers
+            .iter()
+            .filter(|h| h.p_type.get(LE) == PT_LOAD)
+            .map(|h| Segment {
+                start: Address(bias).plus(h.p_vaddr.get(LE)),
+                length: h.p_memsz.get(LE),
+                executable: h.p_flags.get(LE).0 & object::elf::PF_X.0 != 0,
+                writable: h.p_flags.get(LE).0 & object::elf::PF_W.0 != 0,
+            })
+            .collect();
+        let dynamic =
+            headers.iter().find(|h| h.p_type.get(LE) == PT_DYNAMIC).ok_or(ElfError::NoSymbols)?;
+        let mut image = Self {
+            bias,
+            segments,
+            symbols: Address(0),
+            strings: Address(0),
+            gnu_hash: None,
+            hash: None,
+        };
+        image.read_dynamic(memory, Address(bias).plus(dynamic.p_vaddr.get(LE)))?;
+        Ok(image)
+    }
+
+    fn read_dynamic(&mut self, memory: &dyn ReadMemory, at: Address) -> Result<(), ElfError> {
+        for i in 0..DYNAMIC_AT_MOST {
+            let size = size_of::<Dyn64<Le>>();
+            let entry: Dyn64<Le> = value(memory, at.plus((i * size) as u64))?;
+            let pointer = entry.d_val.get(LE);
+            // The dynamic linker turns these into addresses, except where the section is read-only.
+            let address = Address(if pointer < self.bias {
+                pointer.wrapping_add(self.bias)
+            } else {
+                pointer
+            });
+            match entry.d_tag.get(LE) {
+                object::elf::DT_NULL => break,
+                DT_SYMTAB => self.symbols = address,
+                DT_STRTAB => self.strings = address,
+                DT_GNU_HASH => self.gnu_hash = Some(address),
+                DT_HASH => self.hash = Some(address),
+                _ => {}
+            }
+        }
+        if self.symbols.is_null() || self.strings.is_null() {
+            return Err(ElfError::NoSymbols);
+        }
+        Ok(())
+    }
+
+    /// A defined dynamic symbol by its name.
+    pub fn symbol(&self, memory: &dyn ReadMemory, name: &str) -> Option<Symbol> {
+        if let Some(table) = self.gnu_hash {
+            return self.by_gnu_hash(memory, table, name).ok().flatten();
+        }
+        let table = self.hash?;
+        let count = memory.half(table.plus(4)).ok()?;
+        (0..u64::from(count).min(SYMBOLS_AT_MOST))
+            .find_map(|i| self.named(memory, i, name).ok().flatten())
+    }
+
+    /// The `DT_GNU_HASH` table: header, Bloom filter, buckets, chains (glibc's `elf/dl-lookup.c`).
+    fn by_gnu_hash(
+        &self,
+        memory: &dyn ReadMemory,
+        table: Address,
+        name: &str,
+    ) -> Result<Option<Symbol>, Unreadable> {
+        let buckets = u64::from(memory.half(table)?);
+        let first = u64::from(memory.half(table.plus(4))?);
+        let words = u64::from(memory.half(table.plus(8))?);
+        let shift = memory.half(table.plus(12))?;
+        if buckets == 0 || words == 0 {
+            return Ok(None);
+        }
+        let hash = object::elf::gnu_hash(name.as_bytes());
+        let filter = memory.word(table.plus(16 + (u64::from(hash) / 64 % words) * 8))?;
+        let second = hash.checked_shr(shift).unwrap_or(0);
+        if filter >> (hash % 64) & filter >> (second % 64) & 1 == 0 {
+            return Ok(None);
+        }
+        let bucket_table = table.plus(16 + words * 8);
+        let chains = bucket_table.plus(buckets * 4);
+        let mut index = u64::from(memory.half(bucket_table.plus(u64::from(hash) % buckets * 4))?);
+        if index < first {
+            return Ok(None);
+        }
+        let end = index.saturating_add(SYMBOLS_AT_MOST);
+        while index < end {
+            let chain = memory.half(chains.plus((index - first) * 4))?;
+            if chain | 1 == hash | 1
+                && let Some(symbol) = self.named(memory, index, name)?
+            {
+                return Ok(Some(symbol));
+            }
+            if chain & 1 != 0 {
+                break;
+            }
+            index += 1;
+        }
+        Ok(None)
+    }
+
+    fn named(
+        &self,
+        memory: &dyn ReadMemory,
+        index: u64,
+        name: &str,
+    ) -> Result<Option<Symbol>, Unreadable> {
+        let size = size_of::<Sym64<Le>>() as u64;
+        let symbol: Sym64<Le> = value(memory, self.symbols.plus(index * size))?;
+        if symbol.st_shndx.get(LE).0 == 0 || symbol.st_value.get(LE) == 0 {
+            return Ok(None);
+        }
+        let length = name.len().min(NAME_AT_MOST);
+        let there = memory.bytes(self.strings.plus(symbol.st_name.get(LE).into()), length + 1)?;
+        Ok((&there[..length] == name.as_bytes() && there[length] == 0)
+            .then(|| self.placed(&symbol)))
+    }
+
+    fn placed(&self, symbol: &Sym64<Le>) -> Symbol {
+        Symbol {
+            address: Address(self.bias).plus(symbol.st_value.get(LE)),
+            size: symbol.st_size.get(LE),
+            indirect: symbol.st_type() == STT_GNU_IFUNC,
+        }
+    }
+
+    /// Symbols of the file's own `.symtab`, for programs that export nothing; `file` is the whole file.
+    pub fn static_symbols(&self, file: &[u8], names: &[&str]) -> Vec<Option<Symbol>> {
+        self.try_static_symbols(file, names).unwrap_or_else(|| vec![None; names.len()])
+    }
+
+    fn try_static_symbols(&self, file: &[u8], names: &[&str]) -> Option<Vec<Option<Symbol>>> {
+        let (header, _) = pod::from_bytes::<FileHeader64<Le>>(file).ok()?;
+        let at = usize::try_from(header.e_shoff.get(LE)).ok()?;
+        let (sections, _) = pod::slice_from_bytes::<SectionHeader64<Le>>(
+            file.get(at..)?,
+            header.e_shnum.get(LE).into(),
+        )
+        .ok()?;
+        let table = sections.iter().find(|s| s.sh_type.get(LE) == SHT_SYMTAB)?;
+        let part = |s: &SectionHeader64<Le>| {
+            let start = usize::try_from(s.sh_offset.get(LE)).ok()?;
+            file.get(start..start.checked_add(usize::try_from(s.sh_size.get(LE)).ok()?)?)
+        };
+        let strings = part(sections.get(table.sh_link.get(LE) as usize)?)?;
+        let bytes = part(table)?;
+        let (symbols, _) =
+            pod::slice_from_bytes::<Sym64<Le>>(bytes, bytes.len() / size_of::<Sym64<Le>>()).ok()?;
+        let mut found = vec![None; names.len()];
+        for symbol in symbols.iter().filter(|s| s.st_value.get(LE) != 0) {
+            let Some(rest) = strings.get(symbol.st_name.get(LE) as usize..) else { continue };
+            let end = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
+            for (name, slot) in names.iter().zip(&mut found) {
+                if rest[..end] == *name.as_bytes() {
+                    *slot = Some(self.placed(symbol));
+                }
+            }
+        }
+        Some(found)
+    }
+}

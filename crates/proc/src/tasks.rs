@@ -1,0 +1,77 @@
+//! The threads of a process and what each is doing, from `/proc/PID/task`.
+
+use std::fs;
+use std::io;
+
+/// What `/proc/PID/task/TID/syscall` said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// On a processor, or about to be.
+    Running,
+    /// Blocked in this system call, with its six arguments.
+    Blocked { number: i64, arguments: [u64; 6] },
+    /// Blocked, but in no system call (a page fault).
+    Faulting,
+}
+
+/// The native thread ids of a process, the main thread first.
+pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
+    let mut ids: Vec<i32> = fs::read_dir(format!("/proc/{pid}/task"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort_by_key(|tid| (*tid != pid, *tid));
+    Ok(ids)
+}
+
+/// What a thread is doing now.
+pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"))?;
+    parse(&text).ok_or_else(|| io::Error::other("unexpected content"))
+}
+
+fn parse(text: &str) -> Option<Activity> {
+    if text.starts_with("running") {
+        return Some(Activity::Running);
+    }
+    let mut fields = text.split_ascii_whitespace();
+    let number: i64 = fields.next()?.parse().ok()?;
+    if number < 0 {
+        return Some(Activity::Faulting);
+    }
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = u64::from_str_radix(fields.next()?.trim_start_matches("0x"), 16).ok()?;
+    }
+    Some(Activity::Blocked { number, arguments })
+}
+
+/// Whether that thread is (still) there.
+pub fn exists(pid: i32, tid: i32) -> bool {
+    fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_forms_are_told_apart() {
+        assert_eq!(parse("running\n"), Some(Activity::Running));
+        assert_eq!(parse("-1 0x7ffc 0x7f\n"), Some(Activity::Faulting));
+        let blocked = parse("230 0x1 0x0 0x7ff 0x0 0x0 0x2a 0x7ffc 0x7f\n");
+        assert_eq!(
+            blocked,
+            Some(Activity::Blocked { number: 230, arguments: [1, 0, 0x7ff, 0, 0, 42] })
+        );
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("7 0x1"), None);
+    }
+
+    #[test]
+    fn our_own_threads_are_listed() {
+        let pid = std::process::id() as i32;
+        let ids = ids(pid).unwrap();
+        assert_eq!(ids[0], pid);
+        assert!(exists(pid, pid));
+    }
+}

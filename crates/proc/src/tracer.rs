@@ -1,0 +1,52 @@
+//! The thread that owns a target's ptrace: requests must come from the thread that seized, so work is handed to it.
+//!
+//! All its signals are blocked; a Ctrl-C is for the others.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use crate::sys;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// One operating system thread for the ptrace of one target.
+#[derive(Debug)]
+pub struct Tracer {
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tracer {
+    pub fn start() -> io::Result<Self> {
+        let (work, rest) = mpsc::channel::<Work>();
+        let thread = thread::Builder::new().name("tracer".into()).spawn(move || {
+            sys::block_signals();
+            for work in rest {
+                work();
+            }
+        })?;
+        Ok(Self { work: Some(work), thread: Some(thread) })
+    }
+
+    /// Runs `work` on the thread and waits for it. `None` if it panicked; what it had attached is let go by then.
+    pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+        let (answer, result) = mpsc::channel();
+        let work = Box::new(move || {
+            // The receiver waits; it cannot be gone.
+            let _ = answer.send(work());
+        });
+        self.work.as_ref()?.send(work).ok()?;
+        result.recv().ok()
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported to whoever asked for the work.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! One agent that runs in a process, and what is said with it.
+//!
+//! It numbers jobs, remembers their code, and turns the agent's events into models. It does not decide how long to
+//! wait, or for what.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use spyhole_agent::frame::{Frames, frame};
+use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
+use spyhole_agent::{bundle, compiled};
+use spyhole_attach::{AttachError, Link, MakeOpening, Opening, Options};
+use spyhole_cpython::Version;
+use spyhole_proc::pidfd::Pidfd;
+
+use crate::evaluate::Reach;
+use crate::model::{EvalError, Left, Running};
+use crate::target::Target;
+use crate::{failure, received};
+
+/// How a piece of code is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub code: String,
+    pub max: usize,
+    pub full: bool,
+    pub want_value: bool,
+    pub console: bool,
+    /// Dotted names of which the agent says whether they are loaded modules.
+    pub modules: Vec<String>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Event(Event),
+    /// Nothing within the time.
+    Nothing,
+    /// The channel has ended.
+    End,
+}
+
+#[derive(Debug)]
+struct Job {
+    code: String,
+    abandoned: bool,
+    at: Option<String>,
+    thread: i32,
+}
+
+/// A conversation with the agent of one process.
+#[derive(Debug)]
+pub(crate) struct Conversation<'t> {
+    process: Hold<'t>,
+    link: Link,
+    frames: Frames,
+    jobs: BTreeMap<u32, Job>,
+    next_job: u32,
+    /// What the stub said where the agent could not.
+    stub_said: Option<u8>,
+    greeted: bool,
+    left: Vec<String>,
+    ended: bool,
+}
+
+/// A process that is held: borrowed from a target, or of one's own.
+#[derive(Debug)]
+pub(crate) enum Hold<'t> {
+    Borrowed(&'t Pidfd),
+    Own(Pidfd),
+}
+
+impl Hold<'_> {
+    fn get(&self) -> &Pidfd {
+        match self {
+            Self::Borrowed(process) => process,
+            Self::Own(process) => process,
+        }
+    }
+}
+
+impl<'t> Conversation<'t> {
+    /// Gets in. `first` is run at once; `last`: and then the agent leaves by itself.
+    pub(crate) fn open(
+        target: &Target,
+        process: Hold<'t>,
+        reach: &Reach,
+        first: Option<&Work>,
+        last: bool,
+    ) -> Result<Self, EvalError> {
+        if target.interpreter.as_deref().is_some_and(|name| name != "0" && name != "main") {
+            return Err(failure::no_such_interpreter(target));
+        }
+        let options = Options {
+            door: reach.door.clone(),
+            override_opt_out: reach.override_opt_out,
+            patience: reach.patience,
+        };
+        let mut frames = Vec::new();
+        let mut jobs = BTreeMap::new();
+        if let Some(work) = first {
+            if !work.modules.is_empty() {
+                frames.extend(framed(&Request::Loaded(work.modules.clone())));
+            }
+            frames.extend(framed(&request(1, work)));
+            jobs.insert(1, job(work));
+        }
+        if last {
+            frames.extend(framed(&Request::Bye));
+        }
+        let features = if last { bundle::FOR_EVAL.len() } else { bundle::ALL.len() };
+        let opening = |version| opening(version, features, &frames);
+        let link = attach_twice(process.get(), &options, &opening)
+            .map_err(|error| failure::of_attach(&error))?;
+        Ok(Self {
+            process,
+            link,
+            frames: Frames::default(),
+            next_job: jobs.len() as u32 + 1,
+            jobs,
+            stub_said: None,
+            greeted: false,
+            left: Vec::new(),
+            ended: false,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.link.pid
+    }
+
+    pub(crate) fn door(&self) -> &'static str {
+        self.link.door
+    }
+
+    pub(crate) fn held(&self) -> Duration {
+        self.link.held
+    }
+
+    /// Whether the agent has run at all.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Starts a piece of code and gives its number.
+    pub(crate) fn start(&mut self, work: &Work) -> u32 {
+        let number = self.next_job;
+        self.next_job += 1;
+        self.jobs.insert(number, job(work));
+        if !work.modules.is_empty() {
+            self.say(&Request::Loaded(work.modules.clone()));
+        }
+        self.say(&request(number, work));
+        number
+    }
+
+    /// Asks for candidates; the answer carries the number.
+    pub(crate) fn complete(&mut self, text: &str) -> u32 {
+        let number = self.next_job;
+        self.next_job += 1;
+        self.say(&Request::Complete(Complete { job: number, text: text.into() }));
+        number
+    }
+
+    fn say(&mut self, request: &Request) {
+        if self.link.send(&framed(request)).is_err() {
+            log::debug!("process {}: the agent does not listen any more", self.link.pid);
+        }
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        if self.link.send_control(&control.encode()).is_err() {
+            log::debug!("process {}: the stub does not listen any more", self.link.pid);
+        }
+    }
+
+    /// A fresh thread shall serve; `job` runs on until it returns.
+    pub(crate) fn abandon(&mut self, job: u32) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.abandoned = true;
+        }
+        self.control(Control::TakeOver { job });
+        self.control(Control::Where { job });
+    }
+
+    /// Code that was abandoned and has not returned yet.
+    pub(crate) fn running(&self) -> Vec<Running> {
+        let abandoned = self.jobs.iter().filter(|(_, job)| job.abandoned);
+        abandoned.map(|(number, job)| running(*number, job)).collect()
+    }
+
+    /// What has not ended, abandoned or not.
+    pub(crate) fn unfinished(&self) -> Vec<Running> {
+        self.jobs.iter().map(|(number, job)| running(*number, job)).collect()
+    }
+
+    /// The next event, if one comes within `limit`.
+    pub(crate) fn next(&mut self, limit: Duration) -> Incoming {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.frames.pop() {
+                Ok(Some(body)) => match self.understand(&body) {
+                    Some(event) => return Incoming::Event(event),
+                    None => continue,
+                },
+                Ok(None) => {}
+                Err(error) => {
+                    log::warn!("process {}: {error}", self.link.pid);
+                    self.ended = true;
+                }
+            }
+            if self.ended {
+                return Incoming::End;
+            }
+            if !self.link.wait(Some(deadline.saturating_duration_since(Instant::now()))) {
+                return Incoming::Nothing;
+            }
+            let mut buffer = [0; 64 << 10];
+            match self.link.receive(&mut buffer) {
+                Ok(n) if n > 0 => self.frames.push(&buffer[..n]),
+                _ => self.ended = true,
+            }
+        }
+    }
+
+    fn understand(&mut self, body: &[u8]) -> Option<Event> {
+        if let [spyhole_stub_says::MARK, what] = body {
+            self.stub_said = Some(*what);
+            return None;
+        }
+        let event = match Event::decode(body) {
+            Ok(event) => event,
+            Err(error) => {
+                log::warn!("process {}: an event that is none: {error}", self.link.pid);
+                return None;
+            }
+        };
+        self.note(&event);
+        Some(event)
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Hello(_) => self.greeted = true,
+            Event::Value(value) => drop(self.jobs.remove(&value.job)),
+            Event::Raised(raised) => drop(self.jobs.remove(&raised.job)),
+            Event::Exit { job, .. } => drop(self.jobs.remove(job)),
+            Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
+            Event::Bye { left } => self.left.clone_from(left),
+            Event::Where(place) => {
+                if let Some(job) = self.jobs.get_mut(&place.job) {
+                    job.thread = place.thread;
+                    job.at = received::expression(&place.frames, &job.code);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Why nothing came: what the stub said, or that the process is gone.
+    pub(crate) fn reason(&self) -> EvalError {
+        let pid = self.link.pid;
+        let error = match self.stub_said {
+            Some(spyhole_stub_says::NOT_INITIALISED) => AttachError::NotInitialised { pid },
+            Some(spyhole_stub_says::AGENT_FAILED) => AttachError::AgentFailed { pid },
+            _ if self.process.get().has_ended() => AttachError::Gone { pid },
+            _ => AttachError::AgentFailed { pid },
+        };
+        failure::of_attach(&error)
+    }
+
+    /// Whether the process has ended, or does so within `limit`.
+    pub(crate) fn process_ended(&self, limit: Duration) -> bool {
+        self.process.get().ends_within(limit)
+    }
+
+    /// Leaves. With `said_bye` the agent was told so already. Waits until nothing of ours is there, unless code still
+    /// runs.
+    pub(crate) fn leave(mut self, said_bye: bool) -> Left {
+        const FAREWELL: Duration = Duration::from_secs(2);
+        let mut still_running = self.unfinished();
+        if still_running.is_empty() {
+            if !said_bye {
+                self.say(&Request::Bye);
+            }
+            let deadline = Instant::now() + FAREWELL;
+            while let Incoming::Event(_) =
+                self.next(deadline.saturating_duration_since(Instant::now()))
+            {}
+        } else {
+            // Without us it ends as soon as the code returns.
+            still_running.retain(|running| running.job != 0);
+        }
+        let held = self.link.held;
+        let mut kept = std::mem::take(&mut self.left);
+        if self.stub_said == Some(spyhole_stub_says::KEPT) {
+            kept.push(
+                "two mappings, since code of the program holds a function of the agent".into(),
+            );
+        } else if still_running.is_empty()
+            && self.ended
+            && !self.link.wait_gone(self.process.get(), FAREWELL)
+        {
+            kept.push(format!("thread {}, which has not ended yet", self.link.thread));
+        }
+        if still_running.is_empty() && !self.ended {
+            kept.push("the agent, which has not answered; it leaves as soon as it can run".into());
+        }
+        Left { held, kept, still_running }
+    }
+}
+
+/// What the stub says in frames of its own; see `spyhole_stub::params`.
+mod spyhole_stub_says {
+    pub(super) const MARK: u8 = b'!';
+    pub(super) const NOT_INITIALISED: u8 = b'i';
+    pub(super) const AGENT_FAILED: u8 = b'a';
+    pub(super) const KEPT: u8 = b'k';
+}
+
+/// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.
+fn attach_twice(
+    process: &Pidfd,
+    options: &Options,
+    opening: MakeOpening<'_>,
+) -> Result<Link, AttachError> {
+    match spyhole_attach::attach(process, options, opening) {
+        Err(AttachError::NoAnswer { .. }) => spyhole_attach::attach(process, options, opening),
+        other => other,
+    }
+}
+
+/// The agent for this version: its core, its first features, and the first requests.
+fn opening(version: Version, features: usize, requests: &[u8]) -> Opening {
+    let compiled = compiled::for_minor(version.minor);
+    let mut frames = Vec::new();
+    for (place, feature) in bundle::ALL.iter().enumerate().take(features) {
+        let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
+        let (feature, source) = (feature.name.to_owned(), feature.source.to_owned());
+        frames.extend(framed(&Request::Load(Load { feature, source, code })));
+    }
+    frames.extend(requests);
+    Opening {
+        magic: compiled.map_or(0, |c| c.magic),
+        compiled: compiled.map(|c| c.core().to_vec()).unwrap_or_default(),
+        source: bundle::CORE.as_bytes().to_vec(),
+        frames,
+    }
+}
+
+fn framed(request: &Request) -> Vec<u8> {
+    // What a person can type is far below the limit; more is cut off by the agent as no message.
+    frame(&request.encode()).unwrap_or_default()
+}
+
+fn request(number: u32, work: &Work) -> Request {
+    Request::Eval(Eval {
+        job: number,
+        code: work.code.as_str().into(),
+        name: name_of(number),
+        max: work.max,
+        full: work.full,
+        want_value: work.want_value,
+        console: work.console,
+    })
+}
+
+/// The file name of a job's code in tracebacks.
+pub(crate) fn name_of(job: u32) -> String {
+    format!("<spyhole-{job}>")
+}
+
+fn job(work: &Work) -> Job {
+    Job { code: work.code.clone(), abandoned: false, at: None, thread: 0 }
+}
+
+fn running(number: u32, job: &Job) -> Running {
+    Running { job: number, code: job.code.clone(), at: job.at.clone(), thread: job.thread }
+}

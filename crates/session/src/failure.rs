@@ -1,0 +1,115 @@
+//! What went wrong, as a model: from an attach, from a traceback, from a clock.
+
+use spyhole_attach::AttachError;
+
+use crate::model::{ErrorKind, EvalError};
+use crate::target::Target;
+
+pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
+    EvalError {
+        kind,
+        type_name: type_name.into(),
+        message,
+        traceback: Vec::new(),
+        causes: Vec::new(),
+        hints: Vec::new(),
+    }
+}
+
+/// Why a process could not be attached to.
+pub(crate) fn of_attach(attach: &AttachError) -> EvalError {
+    use AttachError as A;
+    let (kind, name) = match attach {
+        A::NoProcess { .. } | A::Gone { .. } | A::Zombie { .. } | A::Exiting { .. } => {
+            (ErrorKind::Gone, "Gone")
+        }
+        A::Denied { .. } | A::OptedOut { .. } | A::Traced { .. } | A::Seccomp { .. } => {
+            (ErrorKind::AccessDenied, "AccessDenied")
+        }
+        A::NoSuchDoor { .. } | A::Ourselves { .. } => (ErrorKind::Usage, "Usage"),
+        A::AgentFailed { .. } => (ErrorKind::Bug, "Bug"),
+        A::Call { .. } | A::Sys { .. } | A::Proc { .. } => (ErrorKind::Unreachable, "Unreachable"),
+        _ => (ErrorKind::Unreachable, "Unreachable"),
+    };
+    let mut failure = error(kind, name, attach.to_string());
+    let mut cause = std::error::Error::source(attach);
+    while let Some(next) = cause {
+        failure.causes.push(next.to_string());
+        cause = next.source();
+    }
+    failure.hints.extend(hint(attach));
+    failure
+}
+
+/// One step that mends it, where there is one.
+fn hint(attach: &AttachError) -> Option<String> {
+    use AttachError as A;
+    match attach {
+        A::Denied { hint, .. } => hint.clone(),
+        A::Stopped { pid } => Some(format!("let it go on with `kill -CONT {pid}`, then retry")),
+        A::Traced { .. } => Some("detach it, then retry".into()),
+        A::OptedOut { .. } => {
+            Some("for a process of your own, retry with `--override-opt-out`".into())
+        }
+        A::Zombie { pid } => Some(format!("see its parent with `ps -o ppid= -p {pid}`")),
+        A::NotPython { .. } => Some("list the Python processes with `spyhole ps`".into()),
+        A::NoThread { pid, .. } => Some(format!("see its limits with `cat /proc/{pid}/limits`")),
+        A::NoChannel { pid, .. } => Some(format!("see its descriptors with `ls /proc/{pid}/fd`")),
+        A::NotInitialised { .. } => Some("retry when it has started".into()),
+        A::NoSafeThread { .. } => Some("retry; a later moment may be better".into()),
+        _ => None,
+    }
+}
+
+/// The process ended before anything was done.
+pub(crate) fn gone(pid: i32) -> EvalError {
+    of_attach(&AttachError::Gone { pid })
+}
+
+/// A sub-interpreter was named.
+pub(crate) fn no_such_interpreter(target: &Target) -> EvalError {
+    let name = target.interpreter.as_deref().unwrap_or_default();
+    let mut failure = error(
+        ErrorKind::Unreachable,
+        "Unreachable",
+        format!(
+            "interpreter `{name}` of process {} cannot be reached: this build reaches the main interpreter alone",
+            target.pid
+        ),
+    );
+    failure.hints.push(format!("name the main interpreter with `{}/0`", target.pid));
+    failure
+}
+
+/// The code has not ended in time. `at`: the expression that it is in.
+pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> EvalError {
+    let message = match at {
+        Some((at, thread)) => {
+            format!("timed out after {limit:?}, still in `{at}` (thread {thread})")
+        }
+        None => format!("timed out after {limit:?}"),
+    };
+    error(ErrorKind::Timeout, "TimeoutError", message)
+}
+
+/// The agent never got to run: nobody gave up the GIL.
+pub(crate) fn never_ran(pid: i32, limit: std::time::Duration) -> EvalError {
+    let message = format!(
+        "code cannot run in process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
+    );
+    error(ErrorKind::Unreachable, "Unreachable", message)
+}
+
+/// The user gave up.
+pub(crate) fn given_up(at: Option<(&str, i32)>) -> EvalError {
+    let message = match at {
+        Some((at, thread)) => format!("interrupted, still in `{at}` (thread {thread})"),
+        None => "interrupted".into(),
+    };
+    error(ErrorKind::Interrupted, "KeyboardInterrupt", message)
+}
+
+/// The agent did not understand us.
+pub(crate) fn refused(message: &str) -> EvalError {
+    error(ErrorKind::Bug, "Bug", format!("the agent refused: {message}"))
+}

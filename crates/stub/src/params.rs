@@ -1,0 +1,208 @@
+//! What the client and the stub share: one page at the beginning of the stub's read-write mapping.
+//!
+//! This file is compiled twice: into the client, which fills the page, and into the stub, which runs on it.
+
+/// What the stub calls, in this order. All but the optional ones are in `.dynsym` of every CPython from 3.6 on, or in
+/// libc (libpthread before glibc 2.34).
+macro_rules! functions {
+    ($($name:ident),* $(,)?) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
+        #[derive(Clone, Copy)]
+        #[repr(usize)]
+        pub enum Function { $($name),* }
+        #[allow(dead_code)]
+        pub const FUNCTION_NAMES: &[&str] = &[$(stringify!($name)),*];
+        pub const FUNCTIONS: usize = [$(stringify!($name)),*].len();
+    };
+}
+
+functions! {
+    // libc
+    munmap,
+    pthread_create,
+    pthread_join,
+    pthread_detach,
+    pthread_self,
+    pthread_attr_init,
+    pthread_attr_setstack,
+    pthread_attr_setstacksize,
+    __errno_location,
+    // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
+    Py_IsInitialized,
+    PyGILState_Ensure,
+    PyGILState_Release,
+    PyGILState_GetThisThreadState,
+    PyEval_SaveThread,
+    PyEval_RestoreThread,
+    PyEval_GetBuiltins,
+    Py_CompileStringExFlags,
+    PyImport_GetMagicNumber,
+    PyMarshal_ReadObjectFromString,
+    PyEval_EvalCode,
+    PyErr_Clear,
+    PyDict_New,
+    PyDict_SetItemString,
+    PyDict_Clear,
+    PyGC_Collect,
+    Py_IncRef,
+    Py_DecRef,
+    PyLong_FromLong,
+    PyLong_FromUnsignedLong,
+    PyLong_AsLong,
+    PyFloat_FromDouble,
+    PyBool_FromLong,
+    PyUnicode_FromString,
+    PyBytes_FromStringAndSize,
+    PyBytes_AsString,
+    PyBytes_Size,
+    PyObject_CallFunctionObjArgs,
+    PyCFunction_NewEx,
+    PyThreadState_SetAsyncExc,
+    // data
+    _Py_NoneStruct,
+    PyExc_KeyboardInterrupt,
+    // 3.6 alone, where the GIL is made when it is first needed
+    PyEval_ThreadsInitialized,
+    PyEval_InitThreads,
+}
+
+/// Those that may be missing: 0 then.
+#[allow(dead_code)]
+pub const OPTIONAL: &[&str] = &["PyEval_ThreadsInitialized", "PyEval_InitThreads"];
+
+/// The stub's functions that Python sees, in this order.
+pub const METHODS: usize = 9;
+
+/// CPython's `PyMethodDef` (Include/methodobject.h).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PyMethodDef {
+    pub ml_name: u64,
+    pub ml_meth: u64,
+    pub ml_flags: u64,
+    pub ml_doc: u64,
+}
+
+/// Code that may be interrupted: `job` runs in the thread `ident`; job 0: free.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Armed {
+    pub job: u64,
+    pub ident: u64,
+}
+
+/// A thread that `stub_spawn` made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Spawned {
+    pub thread: u64,
+    pub callable: u64,
+}
+
+pub const SPAWNED_AT_MOST: usize = 24;
+pub const ARMED_AT_MOST: usize = 32;
+
+/// Bytes of the read-execute mapping; the read-write one follows it directly.
+pub const CODE_LENGTH: u64 = 0x4000;
+/// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
+pub const TEMPLATE: u64 = 0x2000;
+/// The watcher's stack ends the read-write mapping.
+pub const WATCHER_STACK: u64 = 0x4_0000;
+pub const PARAMS_LENGTH: u64 = 0x1000;
+/// Bytes of the read-write mapping.
+pub const DATA_LENGTH: u64 = PARAMS_LENGTH + WATCHER_STACK;
+/// Both mappings begin at a multiple of this, so that code finds its page from its own address.
+pub const ALIGNMENT: u64 = 0x10_0000;
+
+/// States that the stub goes through.
+pub mod state {
+    pub const NEW: u32 = 0;
+    /// The channels are made: `descriptors` hold.
+    pub const READY: u32 = 1;
+    /// It failed with `error`; it waits for `acknowledged`, then unmaps itself.
+    pub const FAILED: u32 = 2;
+}
+
+/// What `launched` says.
+pub mod launched {
+    /// A thread was started; the mappings are its own from now on.
+    pub const DONE: u32 = 1;
+    /// It was not; `error` says why, and nobody owns the mappings.
+    pub const FAILED: u32 = 2;
+}
+
+/// What `error` says; positive numbers are `errno`s of the socket pairs.
+pub mod error {
+    /// `pthread_create` failed; the number behind it is in `detail`.
+    pub const NO_THREAD: i32 = -1;
+    /// 3.6 without a GIL, and the borrowed thread is not one of Python's.
+    pub const NOT_A_PYTHON_THREAD: i32 = -2;
+}
+
+/// Before the agent's source in the first message: the magic number of its compiled form, and the length of that form,
+/// which follows. An interpreter of another magic number compiles the source.
+pub const OPENING_HEADER: usize = 8;
+
+/// First byte of a frame that the stub itself sends, where the agent cannot; no `marshal` value begins so.
+pub const STUB_SAYS: u8 = b'!';
+/// Second byte of such a frame.
+pub mod says {
+    /// The interpreter is not initialised.
+    pub const NOT_INITIALISED: u8 = b'i';
+    /// The agent's code did not compile or raised.
+    pub const AGENT_FAILED: u8 = b'a';
+    /// Code of the target keeps a function of ours: the mappings stay.
+    pub const KEPT: u8 = b'k';
+}
+
+#[repr(C)]
+pub struct Params {
+    pub state: u32,
+    pub error: i32,
+    pub detail: i32,
+    /// Native id of the stub's first thread.
+    pub thread: i32,
+    /// Set by the client when it has read `error`.
+    pub acknowledged: u32,
+    /// Set by `launch` at its end: see [`launched`].
+    pub launched: u32,
+    /// Set when the agent has ended: functions do nothing from then on.
+    pub closed: u32,
+    /// Main channel: client's end, ours; control channel: client's end, ours.
+    pub descriptors: [i32; 4],
+    pub send_lock: u32,
+    pub gone: u32,
+    pub _unused: u32,
+    pub spawned_count: u64,
+    /// Both mappings begin here; the code comes first.
+    pub base: u64,
+    pub length: u64,
+    /// 1e-9, so that the code needs no constant of its own.
+    pub billionth: f64,
+    /// 1: make the GIL first (3.6).
+    pub make_gil: u64,
+    /// Bytes of stack for the threads that run Python code.
+    pub stack_size: u64,
+    /// Entry points, as addresses.
+    pub owner_entry: u64,
+    pub watcher_entry: u64,
+    pub spawned_entry: u64,
+    pub watcher: u64,
+    pub control: u64,
+    pub functions: [u64; FUNCTIONS],
+    pub methods: [PyMethodDef; METHODS],
+    pub objects: [u64; METHODS],
+    pub armed: [Armed; ARMED_AT_MOST],
+    pub spawned: [Spawned; SPAWNED_AT_MOST],
+    pub attributes: [u64; 8],
+    pub name_builtins: [u8; 16],
+    pub name_name: [u8; 16],
+    pub name_fd: [u8; 16],
+    pub name_compiled: [u8; 16],
+    pub value_name: [u8; 16],
+    pub file_name: [u8; 24],
+    pub thread_name: [u8; 16],
+    pub method_names: [[u8; 24]; METHODS],
+}
+
+const _: () = assert!(size_of::<Params>() <= PARAMS_LENGTH as usize);
