@@ -358,8 +358,9 @@ def farewell(request):
 
 
 def leave():
-    # The last thread empties the agent. Its classes are cycles, but young.
-    rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
+    # The last thread empties the agent. Its classes are cycles, but mostly
+    # young; a program that lets many objects be young is not made to wait.
+    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
     had = 'gc' in modules
     import gc
     if not had:
@@ -372,8 +373,14 @@ def leave():
     if not rest:
         space.clear()
         space['__builtins__'] = kept
-        if gc.isenabled():
-            gc.collect(0)
+        if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
+            gc.collect(1)
+    if not had:
+        # Made for us alone, and a cycle: each of its functions refers to it.
+        # Unless another thread has found it meanwhile, it is taken apart.
+        own = gc.__dict__
+        if count(gc) <= 2 + len([1 for thing in own.values() if getattr(thing, '__self__', None) is gc]):
+            own.clear()
 
 
 stub_control(control)
