@@ -9,5 +9,10 @@ mod program;
 mod versions;
 mod subjects;
 
+mod evaluation;
+mod limits;
+mod many;
+mod nothing_left;
+mod signals;
 mod situations;
 mod smoke;

@@ -23,15 +23,18 @@ impl Subject {
     pub(crate) fn still(start: Start) -> Self {
         let target = started(start);
         let before = target.blocked().expect("it can be read");
-        Self { target, before, inside: None, rules: Rules::STILL }
+        Self { rules: still_rules(target.interpreter()), target, before, inside: None }
     }
 
     /// One that is blocked and serves commands: it is looked at from inside, too.
     pub(crate) fn serving(start: Start) -> Self {
-        let mut target = started(start);
+        Self::serving_from(started(start))
+    }
+
+    fn serving_from(mut target: Target) -> Self {
         let inside = Some(target.inside().expect("it tells its state"));
         let before = target.blocked().expect("it can be read");
-        Self { target, before, inside, rules: Rules::STILL }
+        Self { rules: still_rules(target.interpreter()), target, before, inside }
     }
 
     /// One that goes on with its own work.
@@ -54,6 +57,14 @@ impl Subject {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// So many threads of ours will run Python at the same time: each of them keeps an arena and a stack busy, and one
+    /// that interrupts another is one of them.
+    pub(crate) fn by_threads(mut self, count: usize) -> Self {
+        self.rules.arenas = count;
+        self.rules.stacks = count;
+        self
     }
 
     /// How it looked at first from inside.
@@ -95,6 +106,13 @@ impl DerefMut for Subject {
     }
 }
 
+/// Beside what glibc keeps: Python's own allocator may keep a block in which something of its own has come to lie, and
+/// its table of interned strings keeps the size that it had with ours in it.
+fn still_rules(python: &Interpreter) -> Rules {
+    let object_arenas = if python.version < (3, 10, 0) { 4 } else { 1 };
+    Rules { object_arenas, tables: 1, ..Rules::STILL }
+}
+
 fn started(start: Start) -> Target {
     start.start().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -102,4 +120,11 @@ fn started(start: Start) -> Target {
 /// The quiet target, blocked in a read and serving commands.
 pub(crate) fn quiet(python: &Interpreter) -> Subject {
     Subject::serving(Start::new(python, "quiet"))
+}
+
+/// The quiet target with some modules imported by itself.
+pub(crate) fn quiet_with(python: &Interpreter, modules: &str) -> Subject {
+    let mut target = started(Start::new(python, "quiet"));
+    target.ask(&format!("exec import {modules}")).expect("it answers");
+    Subject::serving_from(target)
 }

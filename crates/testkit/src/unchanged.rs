@@ -37,11 +37,13 @@ pub struct Rules {
     pub stacks: usize,
     /// How many new blocks of Python's own allocator are exempt.
     pub object_arenas: usize,
+    /// How many tables that have a mapping of their own may have grown to twice their size.
+    pub tables: usize,
 }
 
 impl Rules {
     /// For a process that is blocked.
-    pub const STILL: Self = Self { still: true, arenas: 1, stacks: 1, object_arenas: 0 };
+    pub const STILL: Self = Self { still: true, arenas: 1, stacks: 1, object_arenas: 0, tables: 0 };
 
     /// For a process that goes on with its own work.
     pub const BUSY: Self = Self { still: false, ..Self::STILL };

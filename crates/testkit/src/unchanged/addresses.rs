@@ -87,7 +87,7 @@ impl Region {
 
 /// Adds what is different, and what of it is exempt, to `found`.
 pub(super) fn compare(rules: Rules, before: &Fingerprint, after: &Fingerprint, found: &mut Found) {
-    let mut new = Vec::new();
+    let (mut new, mut gone) = (Vec::new(), Vec::new());
     for difference in differences(&before.mappings, &after.mappings) {
         if let Some(exempt) = exempt_change(&difference, before, after) {
             found.kept.add(exempt);
@@ -98,13 +98,23 @@ pub(super) fn compare(rules: Rules, before: &Fingerprint, after: &Fingerprint, f
         {
             let permissions = difference.after.expect("checked above").permissions;
             new.push(Region { start: difference.start, end: difference.end, permissions });
+        } else if difference.after.is_none()
+            && difference.before.as_ref().is_some_and(Content::is_plain_memory)
+        {
+            let permissions = difference.before.expect("checked above").permissions;
+            gone.push(Region { start: difference.start, end: difference.end, permissions });
         } else {
             found.change(text(&difference));
         }
     }
     take(rules.arenas, &mut new, found, exempt::take_arena);
     take(rules.stacks, &mut new, found, |new| exempt::take_stack(new, after));
+    take(rules.tables, &mut new, found, |new| exempt::take_table(new, &mut gone));
     take(rules.object_arenas, &mut new, found, exempt::take_object_arena);
+    take(rules.tables, &mut new, found, exempt::take_new_table);
+    for Region { start, end, permissions } in gone {
+        found.change(format!("memory {start:x}-{end:x} is gone: {permissions} anonymous"));
+    }
     for region in new {
         let (start, end) = (region.start, region.end);
         found.change(format!(
@@ -119,7 +129,7 @@ fn take(
     most: usize,
     new: &mut Vec<Region>,
     found: &mut Found,
-    one: impl Fn(&mut Vec<Region>) -> Option<Exempt>,
+    mut one: impl FnMut(&mut Vec<Region>) -> Option<Exempt>,
 ) {
     for _ in 0..most {
         let Some(exempt) = one(new) else { break };
