@@ -110,14 +110,19 @@ pub(super) fn take_stack(new: &mut Vec<Region>, after: &Fingerprint) -> Option<E
                 && guard.end == region.start
                 && guard.end - guard.start <= STACK - USUAL
         });
-        // Other new memory may lie beside it, without a border: above one that has a guard, below one that has none.
+        // Other new memory may lie beside it, without a border.
         if let Some(guard) = guard {
             let end = if size > STACK { region.start + USUAL } else { region.end };
             return (size >= 4 * PAGE).then_some((guard.start, end));
         }
-        let start = if size > STACK { region.end - USUAL - PAGE } else { region.start };
-        (size >= 4 * PAGE && has_thread_descriptor(after, region.end))
-            .then_some((start, region.end))
+        let places = if size > STACK {
+            let whole = USUAL + PAGE;
+            vec![(region.end - whole, region.end), (region.start, region.start + whole)]
+        } else {
+            vec![(region.start, region.end)]
+        };
+        let known = |end| size >= 4 * PAGE && has_thread_descriptor(after, end);
+        places.into_iter().find(|(_, end)| known(*end))
     })?;
     cut(new, start, end);
     Some(Exempt::CachedStack { start, size: end - start })
