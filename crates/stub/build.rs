@@ -11,7 +11,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 const SECTION: &str = ".text.stub";
 
 fn main() {
-    println!("cargo:rerun-if-changed=blob/stub.rs");
+    println!("cargo:rerun-if-changed=blob");
     println!("cargo:rerun-if-changed=src/params.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let object_path = out.join("stub.o");

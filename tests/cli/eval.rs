@@ -1,10 +1,10 @@
 //! `eval` on sample workers.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{Worker, ends_within, run, run_with_input, shop, spyhole, unique};
+use crate::program::{Ran, Worker, ends_within, run, run_with_input, shop, spyhole, unique};
 
 fn worker(name: &str) -> (Worker, String) {
     let worker = Worker::start(&unique(name), 1);
@@ -169,16 +169,43 @@ fn a_time_limit() {
 #[test]
 fn ctrl_c_interrupts() {
     let (_worker, pid) = worker("shop-interrupt");
+    // The code tells that it runs by opening a named pipe, which waits for whoever reads it.
+    let begun = std::env::temp_dir().join(unique("spyhole-begun"));
+    assert!(Command::new("mkfifo").arg(&begun).status().expect("mkfifo starts").success());
+    let code = format!("open('{}', 'w').close()\nwhile True: pass", begun.display());
     let mut child = spyhole()
-        .args(["eval", &pid, "print('begun', flush=True)\nwhile True: pass", "--timeout", "60s"])
+        .args(["eval", &pid, &code, "--timeout", "60s"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    // Asked from another session: the code is running once its thread is.
-    while run(&["eval", &pid, "len(sys._current_frames())"]).data.trim() == "1" {}
+    let mut nothing = Vec::new();
+    let mut reader = std::fs::File::open(&begun).expect("the code opens it, too");
+    reader.read_to_end(&mut nothing).expect("it is closed");
+    std::fs::remove_file(&begun).expect("it is there");
     kill(&child, "INT");
     assert_eq!(ends_within(&mut child, Duration::from_secs(5)), Some(130));
+}
+
+#[test]
+fn several_clients_at_once() {
+    let (mut worker, pid) = worker("shop-clients");
+    for round in 0..10 {
+        let codes = ["1 + 1", "2 + 2", "sum(range(1000000))"];
+        let clients = codes.map(|code| {
+            spyhole()
+                .args(["eval", &pid, code])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program starts")
+        });
+        for (client, expected) in clients.into_iter().zip(["2\n", "4\n", "499999500000\n"]) {
+            let ran = Ran::from(client.wait_with_output().expect("it ends"));
+            assert_eq!((ran.code, ran.data.as_str()), (0, expected), "round {round}: {}", ran.talk);
+        }
+        assert!(worker.is_alive(), "round {round}");
+    }
 }
 
 #[test]
@@ -206,7 +233,7 @@ fn a_watch_prints_changes_until_ctrl_c() {
 }
 
 fn kill(child: &std::process::Child, signal: &str) {
-    let status = std::process::Command::new("kill")
+    let status = Command::new("kill")
         .args([format!("-{signal}"), child.id().to_string()])
         .status()
         .expect("kill starts");

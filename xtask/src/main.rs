@@ -3,10 +3,19 @@
 //! It knows the list of chores and nothing about any of them: each is one file with a `run`.
 
 mod agent;
+mod bench;
 mod census;
+mod client;
+mod compile;
 mod debian;
+mod dist;
+mod full;
+mod kills;
 mod pythons;
+mod record;
+mod stress;
 mod venvs;
+mod ward;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,14 +34,36 @@ const CHORES: &[Chore] = &[
         run: agent::run,
     },
     Chore {
+        name: "bench",
+        about: "measure: `ask` is the time to a value, beside other tools",
+        run: bench::run,
+    },
+    Chore {
         name: "census",
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
+    },
+    Chore { name: "dist", about: "make the static program, and `--check` it", run: dist::run },
+    Chore { name: "full", about: "run everything on everything", run: full::run },
+    Chore {
+        name: "kills",
+        about: "let the client die at every step; no target may come to harm",
+        run: kills::run,
+    },
+    Chore {
+        name: "compile",
+        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
+        run: compile::run,
     },
     Chore {
         name: "pythons",
         about: "make the Debian root with the newest interpreters",
         run: pythons::run,
+    },
+    Chore {
+        name: "stress",
+        about: "attach and detach again and again where threads are in malloc, or fork",
+        run: stress::run,
     },
     Chore {
         name: "venvs",

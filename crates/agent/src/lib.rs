@@ -8,6 +8,7 @@
 //! answer with an error instead of panicking.
 
 pub mod bundle;
+pub mod compiled;
 pub mod frame;
 pub mod marshal;
 pub mod message;

@@ -21,6 +21,8 @@ pub enum AttachError {
     Zombie { pid: i32 },
     #[error("process {pid} is stopped (SIGSTOP or a terminal's Ctrl-Z); code cannot run in it")]
     Stopped { pid: i32 },
+    #[error("process {pid} is a kernel thread")]
+    KernelThread { pid: i32 },
     #[error("process {pid} is ending")]
     Exiting { pid: i32 },
     #[error("another tracer (pid {tracer}, {name}) holds process {pid}")]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use error::{AttachError, NotHere};
 pub use link::Link;
+use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
 
 /// What is asked of an attach.
@@ -26,15 +27,26 @@ pub struct Options {
 }
 
 /// What goes with the first message: the agent's code, and what it shall read without waiting.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Opening {
+    /// For an interpreter that has this magic number ...
+    pub magic: u32,
+    /// ... the compiled source; may be empty.
+    pub compiled: Vec<u8>,
     pub source: Vec<u8>,
     /// Whole frames.
     pub frames: Vec<u8>,
 }
 
+/// Makes the opening for a version.
+pub type MakeOpening<'a> = &'a (dyn Fn(Version) -> Opening + Sync);
+
 /// Attaches through the first door that is ready. Tells of each one that is not.
-pub fn attach(process: &Pidfd, options: &Options, opening: &Opening) -> Result<Link, AttachError> {
+pub fn attach(
+    process: &Pidfd,
+    options: &Options,
+    opening: MakeOpening<'_>,
+) -> Result<Link, AttachError> {
     refusal::check(process)?;
     let deadline = Instant::now() + options.patience;
     let mut reasons = Vec::new();
@@ -43,7 +55,10 @@ pub fn attach(process: &Pidfd, options: &Options, opening: &Opening) -> Result<L
             continue;
         }
         match door.open(process, options, opening, deadline) {
-            Ok(link) => return Ok(link),
+            Ok(link) => {
+                log::info!("process {}: door {}, held {:?}", link.pid, link.door, link.held);
+                return Ok(link);
+            }
             Err(AttachError::NotHere(reason)) => {
                 log::debug!("door {}: not here: {reason}", door.name());
                 reasons.push((door.name(), reason));

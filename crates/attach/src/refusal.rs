@@ -1,7 +1,7 @@
 //! What is looked at before a process is touched.
 
 use spyhole_proc::pidfd::Pidfd;
-use spyhole_proc::stat::Status;
+use spyhole_proc::stat::{Stat, Status};
 
 use crate::error::AttachError;
 
@@ -12,6 +12,9 @@ pub(crate) fn check(process: &Pidfd) -> Result<(), AttachError> {
         return Err(AttachError::Ourselves { pid });
     }
     let status = Status::of(pid).map_err(|_| AttachError::Gone { pid })?;
+    if Stat::of(pid).is_ok_and(|stat| stat.is_kernel_thread()) {
+        return Err(AttachError::KernelThread { pid });
+    }
     match status.state {
         'Z' => return Err(AttachError::Zombie { pid }),
         'X' | 'x' => return Err(AttachError::Gone { pid }),

@@ -183,7 +183,9 @@ impl From<ResolveError> for Failure {
             ResolveError::NoProcess(_) => Kind::Gone,
             ResolveError::NoMatch(_) | ResolveError::EmptyTree(_) => Kind::NoMatch,
             ResolveError::Ourselves(_) => Kind::Usage,
-            ResolveError::Proc(_) => Kind::Failed,
+            ResolveError::Proc(cause) => {
+                return Self::new(Kind::Failed, error.to_string()).caused_by(cause);
+            }
         };
         Self::new(kind, error.to_string()).hint("spyhole ps")
     }

@@ -8,6 +8,8 @@ mod audit;
 mod commands;
 mod console;
 mod duration;
+#[cfg(feature = "die")]
+mod dying;
 mod failure;
 mod interrupt;
 mod views;
@@ -16,7 +18,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     failure::install_panic_hook();
-    match std::panic::catch_unwind(commands::run) {
+    #[cfg(feature = "die")]
+    dying::arm();
+    let code = std::panic::catch_unwind(commands::run);
+    #[cfg(feature = "die")]
+    dying::tell();
+    match code {
         Ok(code) => ExitCode::from(code),
         Err(_) => ExitCode::from(failure::Kind::Bug.exit_code()),
     }

@@ -189,7 +189,8 @@ impl Image {
         if index < first {
             return Ok(None);
         }
-        for _ in 0..SYMBOLS_AT_MOST {
+        let end = index.saturating_add(SYMBOLS_AT_MOST);
+        while index < end {
             let chain = memory.half(chains.plus((index - first) * 4))?;
             if chain | 1 == hash | 1
                 && let Some(symbol) = self.named(memory, index, name)?

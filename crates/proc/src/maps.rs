@@ -88,9 +88,10 @@ impl Maps {
         self.0.iter().filter(move |m| m.same_file(one))
     }
 
-    /// An unused range of `length` bytes, aligned to `align`, in the middle of the largest gap below the stack: the
-    /// kernel fills gaps from their ends, so that nobody else is given this place meanwhile.
-    pub fn quiet_gap(&self, length: u64, align: u64) -> Option<Address> {
+    /// An unused range of `length` bytes, aligned to `align`, within the middle half of the largest gap below the stack:
+    /// the kernel fills gaps from their ends, so that nobody else is given this place meanwhile. `choice`, any number,
+    /// picks one of many, so that two who look at the same time do not pick the same.
+    pub fn quiet_gap(&self, length: u64, align: u64, choice: u64) -> Option<Address> {
         // Above this is kernel space; below the first megabyte the kernel may refuse.
         const LOWEST: u64 = 0x10_0000;
         const HIGHEST: u64 = 0x7fff_ffff_0000;
@@ -104,8 +105,10 @@ impl Maps {
             from = from.max(mapping.end.0);
         }
         let (low, high) = best?;
-        let middle = (low + (high - low) / 2) / align * align;
-        (middle >= low && middle.checked_add(length)? <= high).then_some(Address(middle))
+        let quarter = (high - low) / 4;
+        let places = ((2 * quarter).saturating_sub(length) / align).max(1);
+        let place = (low + quarter).div_ceil(align) * align + choice % places * align;
+        (place >= low && place.checked_add(length)? <= high).then_some(Address(place))
     }
 }
 
@@ -166,9 +169,12 @@ mod tests {
     #[test]
     fn the_gap_is_free_and_aligned() {
         let maps = Maps::parse(TEXT);
-        let gap = maps.quiet_gap(0x20_0000, 0x1_0000).unwrap();
-        assert_eq!(gap.0 % 0x1_0000, 0);
-        assert!(maps.at(gap).is_none() && maps.at(gap.plus(0x20_0000)).is_none());
-        assert!(Maps::parse(b"").quiet_gap(1, 1).is_none());
+        for choice in [0, 1, 12345, u64::MAX] {
+            let gap = maps.quiet_gap(0x20_0000, 0x1_0000, choice).unwrap();
+            assert_eq!(gap.0 % 0x1_0000, 0);
+            assert!(maps.at(gap).is_none() && maps.at(gap.plus(0x20_0000)).is_none());
+        }
+        assert_ne!(maps.quiet_gap(1, 4096, 1), maps.quiet_gap(1, 4096, 2));
+        assert!(Maps::parse(b"").quiet_gap(1, 1, 0).is_none());
     }
 }

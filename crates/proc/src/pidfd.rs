@@ -1,5 +1,6 @@
 //! A process that is held by a descriptor, so that its number cannot pass to another one unseen.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ impl Pidfd {
     /// Takes hold of the process that has this number now.
     pub fn open(pid: i32) -> sys::Result<Self> {
         Ok(Self { pid, fd: sys::pidfd_open(pid)? })
+    }
+
+    /// Another hold on the very same process.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { pid: self.pid, fd: self.fd.try_clone()? })
     }
 
     /// Whether it has ended (a zombie has).

@@ -4,6 +4,7 @@
 //! frames below its stack brings it home. All of it must happen on the thread that seized (see [`crate::tracer`]).
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -47,6 +48,17 @@ const STOP_LIMIT: Duration = Duration::from_millis(200);
 /// How long a called function may take; it is the target's own libc, on a possibly overloaded machine.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
+/// Where a borrowed thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Where it was found, or gone on from there.
+    Found,
+    /// Somewhere in a function that it was made to call; stopped by us if it is stopped.
+    Away,
+    /// At the entry of an `rt_sigreturn` that shall not happen.
+    Return,
+}
+
 /// A thread that is stopped and ours until this is dropped.
 #[derive(Debug)]
 pub struct Attached {
@@ -57,8 +69,7 @@ pub struct Attached {
     mask: u64,
     /// A signal that came while the thread was borrowed (SIGSTOP cannot be blocked); sent again when it is let go.
     deferred: Option<i32>,
-    /// At the entry of an `rt_sigreturn` that shall not happen.
-    at_return: bool,
+    at: At,
     attached: bool,
     since: Instant,
     /// ptrace belongs to one thread.
@@ -81,7 +92,7 @@ impl Attached {
             xstate: Vec::new(),
             mask: 0,
             deferred: None,
-            at_return: false,
+            at: At::Found,
             attached: true,
             since: Instant::now(),
             _not_send: PhantomData,
@@ -136,26 +147,23 @@ impl Attached {
     }
 
     /// Lets the thread call a function and gives what it returned. `undoing`: if we die, the thread first undoes.
-    /// `observe` sees each system call that the function makes, at its entry.
     pub fn call(
         &mut self,
         function: Address,
         arguments: &[u64],
         undoing: bool,
-        observe: &mut dyn FnMut(&Registers),
     ) -> Result<u64, CallError> {
         let chain = self.chain.as_ref().ok_or(CallError::Gone)?;
         let frame = if undoing { chain.undo } else { chain.home };
         let calling = arch::calling(&self.found.resumable, frame, function, arguments);
-        let first = !self.at_return;
         sys::set_registers(self.tid, &calling)?;
-        if first {
+        if self.at == At::Found {
             sys::set_signal_mask(self.tid, arch::borrowed_mask())?;
         }
         // After a skipped system call comes its exit stop first.
-        let mut entry = first;
+        let mut entry = self.at != At::Return;
         let mut returned = 0;
-        self.at_return = false;
+        self.at = At::Away;
         loop {
             sys::run_to_syscall(self.tid)?;
             match wait_until(self.tid, CALL_LIMIT)? {
@@ -166,12 +174,9 @@ impl Attached {
                     } else if registers.orig_rax == RT_SIGRETURN
                         && registers.rsp == frame.0.wrapping_add(8)
                     {
-                        self.at_return = true;
-                        // A function that made no system call left its result where the restorer's number is now;
-                        // such a function is only ours, and its result is not asked for.
+                        self.at = At::Return;
+                        // The result of its last system call, which is that of mmap and munmap.
                         return Ok(returned);
-                    } else {
-                        observe(&registers);
                     }
                     entry = !entry;
                 }
@@ -194,37 +199,110 @@ impl Attached {
         }
     }
 
+    /// Lets the thread run `function`, which lies in `code`, until `ready` says that it has done its work and waits, and
+    /// stops it there. The function owns from its first instruction on what was made before; if we die, or are late,
+    /// it returns home: `false`, there is nothing to put back.
+    pub fn visit(
+        &mut self,
+        function: Address,
+        arguments: &[u64],
+        code: Range<Address>,
+        ready: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, CallError> {
+        const PAUSE: Duration = Duration::from_micros(50);
+        const EAGER: Duration = Duration::from_micros(300);
+        let chain = self.chain.as_ref().ok_or(CallError::Gone)?;
+        let calling = arch::calling(&self.found.resumable, chain.home, function, arguments);
+        sys::set_registers(self.tid, &calling)?;
+        self.at = At::Away;
+        sys::run(self.tid)?;
+        let start = Instant::now();
+        while !ready() {
+            if start.elapsed() > CALL_LIMIT {
+                return Err(CallError::TimedOut(CALL_LIMIT));
+            }
+            if self.stopped_early()? {
+                continue;
+            }
+            if start.elapsed() < EAGER { sys::yield_now() } else { std::thread::sleep(PAUSE) }
+        }
+        sys::interrupt(self.tid)?;
+        loop {
+            match wait_until(self.tid, CALL_LIMIT)? {
+                Some(Status::EventStop) => break,
+                Some(status) => self.pass_on(status)?,
+                None => return Err(CallError::TimedOut(CALL_LIMIT)),
+            }
+        }
+        let there = code.contains(&Address(sys::registers(self.tid)?.rip));
+        if !there {
+            self.at = At::Found;
+        }
+        Ok(there)
+    }
+
+    /// Whether it stopped for something else meanwhile; it runs on then.
+    fn stopped_early(&mut self) -> Result<bool, CallError> {
+        match sys::wait(self.tid)? {
+            Status::Running => Ok(false),
+            status => self.pass_on(status).map(|()| true),
+        }
+    }
+
+    /// Deals with a stop that was not asked for.
+    fn pass_on(&mut self, status: Status) -> Result<(), CallError> {
+        match status {
+            Status::Signal(signal) if arch::is_fault(signal) => {
+                let at = Address(sys::registers(self.tid)?.rip);
+                self.recover();
+                Err(CallError::Fault { signal, at })
+            }
+            Status::Gone => {
+                self.attached = false;
+                Err(CallError::Gone)
+            }
+            Status::Signal(signal) => {
+                self.deferred = Some(signal);
+                Ok(sys::run(self.tid)?)
+            }
+            _ => Ok(sys::run(self.tid)?),
+        }
+    }
+
     /// Puts the thread back exactly as it was found and lets it go. Gives how long it was held.
     pub fn finish(mut self) -> Result<Duration, CallError> {
         let tid = self.tid;
-        if !self.at_return {
+        if self.at == At::Found {
             self.let_go(0);
             return Ok(self.since.elapsed());
         }
         sys::set_extended_state(tid, &self.xstate)?;
         sys::set_signal_mask(tid, self.mask)?;
+        if self.at == At::Away {
+            // Stopped by us, as it was when it was found: the kernel goes on from there.
+            sys::set_registers(tid, &self.found.registers)?;
+            self.let_go(0);
+            return Ok(self.since.elapsed());
+        }
         // One atomic step from "the kernel brings it home" to "it is home": the pending sigreturn is skipped.
         sys::set_registers(tid, &self.found.resumable)?;
-        self.at_return = false;
         if self.found.restarts() {
             // Only from a stop of our own does the kernel finish the interrupted call by its own rules (remaining
             // time, EINTR if a handler runs for a signal that came meanwhile). Any other stop on the way would answer
             // the request (kernel/signal.c, ptrace_stop), so the skipped call's exit must not be one.
             sys::interrupt(tid)?;
             sys::run(tid)?;
-            loop {
-                match wait_until(tid, CALL_LIMIT)? {
-                    Some(Status::EventStop) => break,
-                    Some(Status::Gone) => {
-                        self.attached = false;
-                        return Err(CallError::Gone);
-                    }
-                    Some(Status::Signal(signal)) => {
-                        self.let_go(signal);
-                        return Ok(self.since.elapsed());
-                    }
-                    _ => return Err(CallError::TimedOut(CALL_LIMIT)),
+            match wait_until(tid, CALL_LIMIT)? {
+                Some(Status::EventStop) => {}
+                Some(Status::Gone) => {
+                    self.attached = false;
+                    return Err(CallError::Gone);
                 }
+                Some(Status::Signal(signal)) => {
+                    self.let_go(signal);
+                    return Ok(self.since.elapsed());
+                }
+                _ => return Err(CallError::TimedOut(CALL_LIMIT)),
             }
             sys::set_registers(tid, &self.found.registers)?;
         }

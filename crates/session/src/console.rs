@@ -45,6 +45,8 @@ pub struct Hello {
 const MAX: usize = 1 << 20;
 /// How long the agent may take to greet: a busy program gives up the GIL after milliseconds.
 const GREETING: Duration = Duration::from_secs(10);
+/// How long to wait for word of where abandoned code is.
+const WHEREABOUTS: Duration = Duration::from_millis(30);
 const COMPLETION: Duration = Duration::from_millis(300);
 
 /// One open console. Dropping it leaves the process, too.
@@ -149,6 +151,8 @@ impl Console {
                 let error = received::raised(&raised, &code, &name_of(raised.job));
                 Some(Event::Error { job: raised.job, error, duration: duration(raised.duration) })
             }
+            // A refused completion is no event.
+            Wire::Refused(refused) if !self.codes.contains_key(&refused.job) => None,
             Wire::Refused(refused) => {
                 self.ended(refused.job);
                 let error = failure::refused(&refused.message);
@@ -180,6 +184,17 @@ impl Console {
     /// is listed by `running`, and its late events still arrive under its own number.
     pub fn abandon(&mut self, job: u32) {
         self.conversation.abandon(job);
+        let deadline = Instant::now() + WHEREABOUTS;
+        while let Incoming::Event(event) =
+            self.conversation.next(deadline.saturating_duration_since(Instant::now()))
+        {
+            let told = matches!(event, Wire::Where(_));
+            let event = self.event(event);
+            self.waiting.extend(event);
+            if told {
+                break;
+            }
+        }
         if self.serving == Some(job) {
             self.serving = None;
         }
@@ -209,6 +224,7 @@ impl Console {
                     let candidates = names.map(|n| Candidate { name: n.name, kind: n.kind });
                     return (start, candidates.collect());
                 }
+                Incoming::Event(Wire::Refused(refused)) if refused.job == number => return nothing,
                 Incoming::Event(other) => {
                     let event = self.event(other);
                     self.waiting.extend(event);

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use spyhole_agent::bundle;
 use spyhole_agent::frame::{Frames, frame};
-use spyhole_agent::message::{Complete, Control, Eval, Event, Request};
-use spyhole_attach::{AttachError, Link, Opening, Options};
+use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
+use spyhole_agent::{bundle, compiled};
+use spyhole_attach::{AttachError, Link, MakeOpening, Opening, Options};
+use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
@@ -96,9 +97,6 @@ impl<'t> Conversation<'t> {
             patience: reach.patience,
         };
         let mut frames = Vec::new();
-        for feature in if last { &bundle::FOR_EVAL[..] } else { &bundle::ALL[..] } {
-            frames.extend(framed(&Request::from(*feature)));
-        }
         let mut jobs = BTreeMap::new();
         if let Some(work) = first {
             if !work.modules.is_empty() {
@@ -110,7 +108,8 @@ impl<'t> Conversation<'t> {
         if last {
             frames.extend(framed(&Request::Bye));
         }
-        let opening = Opening { source: bundle::CORE.as_bytes().to_vec(), frames };
+        let features = if last { bundle::FOR_EVAL.len() } else { bundle::ALL.len() };
+        let opening = |version| opening(version, features, &frames);
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
         Ok(Self {
@@ -285,12 +284,9 @@ impl<'t> Conversation<'t> {
                 self.say(&Request::Bye);
             }
             let deadline = Instant::now() + FAREWELL;
-            loop {
-                match self.next(deadline.saturating_duration_since(Instant::now())) {
-                    Incoming::Event(_) => {}
-                    Incoming::Nothing | Incoming::End => break,
-                }
-            }
+            while let Incoming::Event(_) =
+                self.next(deadline.saturating_duration_since(Instant::now()))
+            {}
         } else {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);
@@ -326,11 +322,29 @@ mod spyhole_stub_says {
 fn attach_twice(
     process: &Pidfd,
     options: &Options,
-    opening: &Opening,
+    opening: MakeOpening<'_>,
 ) -> Result<Link, AttachError> {
     match spyhole_attach::attach(process, options, opening) {
         Err(AttachError::NoAnswer { .. }) => spyhole_attach::attach(process, options, opening),
         other => other,
+    }
+}
+
+/// The agent for this version: its core, its first features, and the first requests.
+fn opening(version: Version, features: usize, requests: &[u8]) -> Opening {
+    let compiled = compiled::for_minor(version.minor);
+    let mut frames = Vec::new();
+    for (place, feature) in bundle::ALL.iter().enumerate().take(features) {
+        let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
+        let (feature, source) = (feature.name.to_owned(), feature.source.to_owned());
+        frames.extend(framed(&Request::Load(Load { feature, source, code })));
+    }
+    frames.extend(requests);
+    Opening {
+        magic: compiled.map_or(0, |c| c.magic),
+        compiled: compiled.map(|c| c.core().to_vec()).unwrap_or_default(),
+        source: bundle::CORE.as_bytes().to_vec(),
+        frames,
     }
 }
 

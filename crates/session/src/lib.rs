@@ -7,6 +7,8 @@ pub mod cancel;
 mod compare;
 pub mod console;
 mod conversation;
+#[cfg(feature = "die")]
+pub mod die;
 pub mod evaluate;
 mod failure;
 pub mod model;

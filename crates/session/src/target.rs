@@ -4,7 +4,7 @@ use std::io;
 
 use spyhole_proc::find::{self, Process, Viewer};
 use spyhole_proc::pidfd::Pidfd;
-use spyhole_proc::{stat, sys};
+use spyhole_proc::stat;
 use thiserror::Error;
 
 use crate::processes;
@@ -43,11 +43,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Another hold on the same process, made while this one keeps its number from being given away.
-    pub(crate) fn hold_again(&self) -> sys::Result<Pidfd> {
-        let again = Pidfd::open(self.pid)?;
-        // If it has ended and was waited for, the number may be another's already.
-        if self.process.has_ended() { Pidfd::open(i32::MAX) } else { Ok(again) }
+    /// Another hold on the same process.
+    pub(crate) fn hold_again(&self) -> io::Result<Pidfd> {
+        self.process.try_clone()
     }
 }
 

@@ -15,7 +15,7 @@ pub mod entry {
     include!(concat!(env!("OUT_DIR"), "/entries.rs"));
 }
 
-const _: () = assert!(CODE.len() as u64 <= params::CODE_LENGTH);
+const _: () = assert!(CODE.len() as u64 <= params::TEMPLATE);
 
 // Include/methodobject.h
 const METH_NOARGS: u64 = 4;
@@ -53,8 +53,16 @@ fn text<const N: usize>(text: &str) -> [u8; N] {
 }
 
 impl Plan {
+    /// What the read-execute mapping holds: the code, and the first content of the page.
+    pub fn code(&self) -> Vec<u8> {
+        let mut bytes = CODE.to_vec();
+        bytes.resize(params::TEMPLATE as usize, 0);
+        bytes.extend(self.page());
+        bytes
+    }
+
     /// The page's content before the stub starts.
-    pub fn page(&self) -> Vec<u8> {
+    fn page(&self) -> Vec<u8> {
         let data = self.base + params::CODE_LENGTH;
         // SAFETY: all-zero is a valid value: the struct has nothing but numbers.
         let mut page: Params = unsafe { std::mem::zeroed() };
@@ -70,6 +78,7 @@ impl Plan {
         page.name_builtins = text("__builtins__");
         page.name_name = text("__name__");
         page.name_fd = text("stub_fd");
+        page.name_compiled = text("stub_compiled");
         page.value_name = text("spyhole");
         page.file_name = text("<spyhole>");
         page.thread_name = text("spyhole");
@@ -96,8 +105,19 @@ pub mod field {
 
     pub const STATE: u64 = std::mem::offset_of!(Params, state) as u64;
     pub const ACKNOWLEDGED: u64 = std::mem::offset_of!(Params, acknowledged) as u64;
-    /// `state`, `error`, `detail`, `thread`, `acknowledged`, `closed`, four descriptors: as 32-bit numbers.
-    pub const HEAD_WORDS: usize = 10;
+    /// How many 32-bit numbers the first fields are.
+    pub const HEAD_WORDS: usize = 11;
+    /// Positions among them.
+    pub mod head {
+        pub const STATE: usize = 0;
+        pub const ERROR: usize = 1;
+        pub const DETAIL: usize = 2;
+        pub const THREAD: usize = 3;
+        pub const LAUNCHED: usize = 5;
+        /// Of the main and of the control channel: our ends.
+        pub const MAIN: usize = 7;
+        pub const CONTROL: usize = 9;
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ functions! {
     pthread_attr_init,
     pthread_attr_setstack,
     pthread_attr_setstacksize,
-    pthread_attr_destroy,
+    __errno_location,
     // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
     Py_IsInitialized,
     PyGILState_Ensure,
@@ -36,6 +36,8 @@ functions! {
     PyEval_RestoreThread,
     PyEval_GetBuiltins,
     Py_CompileStringExFlags,
+    PyImport_GetMagicNumber,
+    PyMarshal_ReadObjectFromString,
     PyEval_EvalCode,
     PyErr_Clear,
     PyDict_New,
@@ -102,6 +104,8 @@ pub const ARMED_AT_MOST: usize = 32;
 
 /// Bytes of the read-execute mapping; the read-write one follows it directly.
 pub const CODE_LENGTH: u64 = 0x4000;
+/// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
+pub const TEMPLATE: u64 = 0x2000;
 /// The watcher's stack ends the read-write mapping.
 pub const WATCHER_STACK: u64 = 0x4_0000;
 pub const PARAMS_LENGTH: u64 = 0x1000;
@@ -119,6 +123,14 @@ pub mod state {
     pub const FAILED: u32 = 2;
 }
 
+/// What `launched` says.
+pub mod launched {
+    /// A thread was started; the mappings are its own from now on.
+    pub const DONE: u32 = 1;
+    /// It was not; `error` says why, and nobody owns the mappings.
+    pub const FAILED: u32 = 2;
+}
+
 /// What `error` says; positive numbers are `errno`s of the socket pairs.
 pub mod error {
     /// `pthread_create` failed; the number behind it is in `detail`.
@@ -126,6 +138,10 @@ pub mod error {
     /// 3.6 without a GIL, and the borrowed thread is not one of Python's.
     pub const NOT_A_PYTHON_THREAD: i32 = -2;
 }
+
+/// Before the agent's source in the first message: the magic number of its compiled form, and the length of that form,
+/// which follows. An interpreter of another magic number compiles the source.
+pub const OPENING_HEADER: usize = 8;
 
 /// First byte of a frame that the stub itself sends, where the agent cannot; no `marshal` value begins so.
 pub const STUB_SAYS: u8 = b'!';
@@ -148,12 +164,15 @@ pub struct Params {
     pub thread: i32,
     /// Set by the client when it has read `error`.
     pub acknowledged: u32,
+    /// Set by `launch` at its end: see [`launched`].
+    pub launched: u32,
     /// Set when the agent has ended: functions do nothing from then on.
     pub closed: u32,
     /// Main channel: client's end, ours; control channel: client's end, ours.
     pub descriptors: [i32; 4],
     pub send_lock: u32,
     pub gone: u32,
+    pub _unused: u32,
     pub spawned_count: u64,
     /// Both mappings begin here; the code comes first.
     pub base: u64,
@@ -179,6 +198,7 @@ pub struct Params {
     pub name_builtins: [u8; 16],
     pub name_name: [u8; 16],
     pub name_fd: [u8; 16],
+    pub name_compiled: [u8; 16],
     pub value_name: [u8; 16],
     pub file_name: [u8; 24],
     pub thread_name: [u8; 16],

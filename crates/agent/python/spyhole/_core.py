@@ -280,15 +280,18 @@ def op_eval(request):
 # ---- features
 
 def op_load(request):
-    sources[request['feature']] = request['source']
+    sources[request['feature']] = request
 
 
 def need(feature):
     # A file whose run was interrupted is run again the next time.
-    source = sources.get(feature)
-    if source is not None:
-        exec(compile(source, '<spyhole %s>' % feature, 'exec', 0, True), AGENT)
-        AGENT['has_' + feature] = sources.pop(feature, True)
+    load = sources.get(feature)
+    if load is not None:
+        code = load.get('code') if AGENT.get('stub_compiled') else None
+        code = marshal.loads(code) if code else compile(load['source'], '<spyhole %s>' % feature, 'exec', 0, True)
+        exec(code, AGENT)
+        AGENT['has_' + feature] = True
+        sources.pop(feature, None)
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
 
@@ -328,8 +331,9 @@ def control(op, job):
         if op:
             need('control')
             heed(op, job)
-    except BaseException:           # also when the agent ended meanwhile
-        pass
+    except BaseException as error:
+        if 'tell' in globals():     # else the agent ended meanwhile
+            tell(refusal(job, error))
 
 
 # ---- the end

@@ -167,13 +167,13 @@ def raised(job, error, duration):
         return {'ev': 'exit', 'job': job['id'], 'duration': duration}
     kind = 'interrupted' if isinstance(error, KeyboardInterrupt) else job['kind']
     chain = [link_of(one, relation) for one, relation in links_of(error)]
-    missing = missing_name(error, request) if kind == 'raised' else None
+    missing = missing_name(error, chain[-1]['message'], request) if kind == 'raised' else None
     return {'ev': 'raised', 'job': job['id'], 'kind': kind, 'chain': chain, 'missing': missing, 'duration': duration}
 
 
 # ---- what was not there
 
-def missing_name(error, request):
+def missing_name(error, message, request):
     # Only if the evaluated code itself asked for it: an error inside the
     # program is no lack of a module here.
     trace, before, last = error.__traceback__, None, None
@@ -184,7 +184,6 @@ def missing_name(error, request):
         last = before               # of a module, PEP 562
     if last is None or last.f_globals is not session:
         return None
-    message = message_of(error)
     parts = message.split("'")
     if type(error) is NameError and len(parts) == 3 and parts[2] == ' is not defined':
         return longest_dotted(request, parts[1])

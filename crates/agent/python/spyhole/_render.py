@@ -507,22 +507,19 @@ def plain(room, value, depth):
     room[1] -= 9
     if kind is str:
         room[1] -= len(value) * bytes_each(value, len(value))
-    elif kind is int:
-        if value.bit_length() > 16384:
-            raise ValueError(kind)
-    elif kind is float and value - value != 0 or room[0] < 0 or room[1] < 0 or depth > DEPTH:
-        raise ValueError(kind)
-    elif kind is list or kind is tuple:
+    if room[0] < 0 or room[1] < 0 or depth > DEPTH:
+        raise ValueError('too much')
+    if kind is list or kind is tuple:
         return [plain(room, item, depth + 1) for item in value]
-    elif kind is dict:
+    if kind is dict:
         copy = {}
         for name, item in value.items():
             if type(name) is not str:
-                raise ValueError(kind)
+                raise ValueError('a key that is no str')
             copy[plain(room, name, depth)] = plain(room, item, depth + 1)
         return copy
-    elif value is not None and kind not in (bool, float):
-        raise ValueError(kind)
-    if room[1] < 0:
-        raise ValueError(kind)
-    return value
+    if value is None or kind in (bool, str) or kind is float and value - value == 0:
+        return value
+    if kind is int and value.bit_length() <= 16384:
+        return value
+    raise ValueError(kind)

@@ -40,6 +40,7 @@ class Session(object):
         self.client.settimeout(PATIENCE)
         self.threads = threads
         self.live = 0
+        self.counting = threading.Lock()
         self.ended = threading.Event()
         self.failure = None
         self.armed = {}             # job -> ident
@@ -101,9 +102,10 @@ class Session(object):
         return {name: thing for name, thing in locals().items() if name != 'self'}
 
     def spawn(self, call):
-        if self.live >= self.threads:
-            return False
-        self.live += 1
+        with self.counting:
+            if self.live >= self.threads:
+                return False
+            self.live += 1
         _thread.start_new_thread(self.run, (call,))
         return True
 
@@ -113,8 +115,10 @@ class Session(object):
         except BaseException as error:
             self.failure = error
         call = None
-        self.live -= 1
-        if self.live == 0:
+        with self.counting:
+            self.live -= 1
+            last = self.live == 0
+        if last:
             self.agent.close()
             self.ended.set()
 
@@ -181,6 +185,14 @@ class Session(object):
 
     def control(self, op, job=0):
         self.control_heard(ord(op) if op else 0, job)
+
+    def where(self, job):
+        """The answer to `W`, without the frames of this file."""
+        self.control('W', job)
+        event = self.receive()
+        assert event['ev'] == 'where' and event['job'] == job, event
+        event['frames'] = [frame for frame in event['frames'] if frame[0] != __file__]
+        return event
 
     def bye(self):
         self.send(op='bye')

@@ -44,6 +44,8 @@ pub struct Complete {
 pub struct Load {
     pub feature: String,
     pub source: String,
+    /// The source compiled for the target's version; empty if there is none.
+    pub code: Vec<u8>,
 }
 
 impl Request {
@@ -74,6 +76,7 @@ impl Request {
                 ("op", "load".into()),
                 ("feature", load.feature.as_str().into()),
                 ("source", load.source.as_str().into()),
+                ("code", Value::Bytes(load.code.clone())),
             ],
             Request::Loaded(names) => {
                 let names = names.iter().map(|name| name.as_str().into()).collect();
@@ -86,7 +89,11 @@ impl Request {
 
 impl From<Feature> for Request {
     fn from(feature: Feature) -> Self {
-        Request::Load(Load { feature: feature.name.into(), source: feature.source.into() })
+        Request::Load(Load {
+            feature: feature.name.into(),
+            source: feature.source.into(),
+            code: Vec::new(),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use spyhole_proc::pidfd::Pidfd;
 
-use crate::{AttachError, Link, Opening, Options};
+use crate::{AttachError, Link, MakeOpening, Options};
 
 /// One way into a process.
 pub(crate) trait Door {
@@ -18,7 +18,7 @@ pub(crate) trait Door {
         &self,
         process: &Pidfd,
         options: &Options,
-        opening: &Opening,
+        opening: MakeOpening<'_>,
         deadline: Instant,
     ) -> Result<Link, AttachError>;
 }

@@ -1,16 +1,18 @@
 //! The door `thread`: one thread is borrowed for a quarter of a millisecond to start another one, which runs the agent.
 //!
-//! The borrowed thread makes three calls: `mmap` for the stub's code, `mmap` for its page, and the stub's `launch`,
-//! which starts the agent's thread. Should we die, the kernel brings it home by the chain of signal frames, and until
-//! the last call is set off that chain also unmaps. From then on the new thread owns the mappings: it waits one second
-//! for a byte from us, serves, and unmaps itself.
+//! The borrowed thread makes two calls: `mmap` for the stub's code, and the stub's `launch`, which maps its page,
+//! starts the agent's thread, and waits to be put back. Should we die, the kernel brings it home by the chain of
+//! signal frames, which until `launch` begins also unmaps. Then `launch`, and from its success on the new thread, own
+//! the mappings: that thread waits one second for a byte from us, serves, and unmaps itself.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use spyhole_cpython::published::Published;
 use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Runtime, Version, locate};
-use spyhole_proc::arch::{self, Registers, Undo};
+use spyhole_proc::access::{self, Cause};
+use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
@@ -18,12 +20,13 @@ use spyhole_proc::stop::{Attached, SeizeError};
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::tracer::Tracer;
 use spyhole_proc::{Address, sys};
-use spyhole_stub::params::{self, error, state};
+use spyhole_stub::field::head;
+use spyhole_stub::params::{self, error, launched, state};
 use spyhole_stub::{Plan, entry, field};
 
 use super::Door;
 use crate::error::{AttachError, NotHere};
-use crate::{Link, Opening, Options, refusal};
+use crate::{Link, MakeOpening, Opening, Options, refusal};
 
 pub(crate) struct Thread;
 
@@ -39,6 +42,7 @@ pub(crate) struct Blueprint {
     mmap: Address,
     munmap: Address,
     defines_malloc: bool,
+    version: Version,
 }
 
 /// Looks for all that is needed, touching nothing.
@@ -83,7 +87,7 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         .ok_or(AttachError::NotHere(NotHere::NoRestorer))?;
     let length = params::CODE_LENGTH + params::DATA_LENGTH;
     let base = maps
-        .quiet_gap(length + params::ALIGNMENT, params::ALIGNMENT)
+        .quiet_gap(length, params::ALIGNMENT, choice())
         .ok_or(AttachError::NotHere(NotHere::NoRoom))?;
     Ok(Blueprint {
         python: maps
@@ -101,8 +105,15 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         mmap: symbol("mmap")?,
         munmap: symbol("munmap")?,
         defines_malloc: runtime.defines_malloc(&memory),
+        version,
         maps,
     })
+}
+
+/// A number that two programs, or two moments, do not share.
+fn choice() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
@@ -149,49 +160,68 @@ impl Door for Thread {
         &self,
         process: &Pidfd,
         options: &Options,
-        opening: &Opening,
+        opening: MakeOpening<'_>,
         deadline: Instant,
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
         let blueprint = look(process, options.override_opt_out)?;
+        let version = blueprint.version;
         let base = Address(blueprint.plan.base);
         let patience = options.patience;
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
+        let held_process =
+            process.try_clone().map_err(|source| AttachError::Proc { pid, source })?;
         let held = tracer
-            .run(move || borrow_one(pid, &blueprint, deadline, patience))
+            .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
-        greet(process, base, held, opening)
+        greet(process, base, held, &opening(version))
     }
 }
 
+/// Threads of different targets are borrowed one after the other: a thread is held the shorter, the fewer others want
+/// the processor meanwhile.
+static BORROWING: Mutex<()> = Mutex::new(());
+
 /// Finds a thread at a safe point and lets it start the stub.
 fn borrow_one(
-    pid: i32,
+    process: &Pidfd,
     blueprint: &Blueprint,
     deadline: Instant,
     patience: Duration,
 ) -> Result<Duration, AttachError> {
     const BACK_OFF: Duration = Duration::from_micros(300);
     const BACK_OFF_AT_MOST: Duration = Duration::from_millis(20);
+    let pid = process.pid;
     let mut pause = BACK_OFF;
     let mut last = String::from("no thread to try");
+    // Threads that are not Python's, where one of Python's is needed.
+    let mut foreign = Vec::new();
     loop {
-        for tid in candidates(pid, blueprint)? {
+        for tid in candidates(pid, blueprint, &foreign)? {
+            // A poisoned lock guards nothing: whoever panicked has let its thread go.
+            let _turn = BORROWING.lock().unwrap_or_else(PoisonError::into_inner);
             match Attached::seize(tid) {
+                // A thread is held now. Is it still one of the process that was meant, or has the number passed on?
+                Ok(_) if process.has_ended() => return Err(AttachError::Gone { pid }),
                 Ok(mut attached) => match unsafe_reason(pid, &attached, blueprint) {
                     Some(reason) => last = format!("thread {tid} {reason}"),
                     None => {
-                        launch(pid, &mut attached, blueprint)?;
-                        return attached
-                            .finish()
-                            .map_err(|source| AttachError::Call { pid, source });
+                        let launched = launch(pid, &mut attached, blueprint);
+                        let held =
+                            attached.finish().map_err(|source| AttachError::Call { pid, source });
+                        if launched? {
+                            return held;
+                        }
+                        last = format!("thread {tid} is not one of Python's");
+                        foreign.push(tid);
                     }
                 },
                 Err(SeizeError::Refused { tid, .. }) => match refusal::tracer(pid, tid) {
                     // Perhaps one like us, gone in a moment.
                     Some(traced) if Instant::now() > deadline => return Err(traced),
                     Some(traced) => last = traced.to_string(),
-                    None if tasks::exists(pid, tid) && !is_traced_anywhere(pid) => {
+                    // If nothing forbids it, the other tracer has gone just now.
+                    None if tasks::exists(pid, tid) && is_forbidden(pid) => {
                         return Err(denied(pid));
                     }
                     None => last = format!("thread {tid} cannot be traced"),
@@ -211,17 +241,17 @@ fn borrow_one(
     }
 }
 
-fn is_traced_anywhere(pid: i32) -> bool {
-    tasks::ids(pid).unwrap_or_default().into_iter().any(|tid| refusal::tracer(pid, tid).is_some())
+fn is_forbidden(pid: i32) -> bool {
+    access::assess(pid).ask.is_err_and(|cause| !matches!(cause, Cause::Traced { .. }))
 }
 
 /// Threads that look as if they could be borrowed, best first. Among many it stops at the first that is as good as
 /// can be.
-fn candidates(pid: i32, blueprint: &Blueprint) -> Result<Vec<i32>, AttachError> {
+fn candidates(pid: i32, blueprint: &Blueprint, foreign: &[i32]) -> Result<Vec<i32>, AttachError> {
     const AT_MOST: usize = 8;
     let ids = tasks::ids(pid).map_err(|_| AttachError::Gone { pid })?;
     let mut rated = Vec::new();
-    for tid in ids {
+    for tid in ids.into_iter().filter(|tid| !foreign.contains(tid)) {
         let rating = match tasks::activity(pid, tid) {
             Ok(Activity::Blocked { number, arguments }) => arch::borrowable(number, &arguments),
             Ok(Activity::Running) if !blueprint.defines_malloc => Some(0),
@@ -285,8 +315,8 @@ fn unsafe_reason(pid: i32, attached: &Attached, blueprint: &Blueprint) -> Option
     None
 }
 
-/// The three calls in the borrowed thread.
-fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
+/// The two calls in the borrowed thread. `false`: 3.6 has no GIL yet, and this thread is not the one to make it.
+fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<bool, AttachError> {
     let (base, data) = (blueprint.plan.base, blueprint.plan.base + params::CODE_LENGTH);
     let undo = Undo {
         function: blueprint.munmap,
@@ -294,52 +324,46 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<()
     };
     let failed = |source| AttachError::Call { pid, source };
     attached.prepare(blueprint.restorer, undo).map_err(failed)?;
-    let read_execute = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-    map(pid, attached, blueprint, base, params::CODE_LENGTH, read_execute)?;
-    let read_write = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-    if let Err(error) = map(pid, attached, blueprint, data, params::DATA_LENGTH, read_write) {
-        attached.call(blueprint.munmap, &undo.arguments, false, &mut |_| ()).map_err(failed)?;
-        return Err(error);
-    }
-    let written = write_code(attached.tid, Address(base), spyhole_stub::CODE)
-        .and_then(|()| sys::write_memory(pid, Address(data), &blueprint.plan.page()).map(drop));
-    if let Err(source) = written {
-        attached.call(blueprint.munmap, &undo.arguments, false, &mut |_| ()).map_err(failed)?;
+    map_code(pid, attached, blueprint)?;
+    if let Err(source) = write_code(attached.tid, Address(base), &blueprint.plan.code()) {
+        attached.call(blueprint.munmap, &undo.arguments, false).map_err(failed)?;
         return Err(AttachError::Sys { pid, source });
     }
-    let mut error = None;
-    let mut observe = |registers: &Registers| {
-        // It failed and unmaps itself: the page can be read for the last time.
-        if registers.orig_rax == libc::SYS_munmap as u64 && registers.rdi == base {
-            error = read_head(pid, Address(data)).map(|head| (head[1], head[2]));
-        }
+    let mut launched = None;
+    let mut mapping_since = None;
+    let mut ready = || {
+        launched = read_head(pid, Address(data)).filter(|h| h[head::LAUNCHED] != 0);
+        // Without the page nothing can be said: that its mapping failed shows by its not coming.
+        let since = *mapping_since.get_or_insert_with(Instant::now);
+        launched.is_some() || (since.elapsed() > MAPPING && read_head(pid, Address(data)).is_none())
     };
-    let launched = Address(base + entry::STUB_LAUNCH);
-    attached.call(launched, &[data], false, &mut observe).map_err(failed)?;
-    match error {
-        None => Ok(()),
-        Some((error::NO_THREAD, errno)) => Err(AttachError::NoThread { pid, errno }),
-        Some((error::NOT_A_PYTHON_THREAD, _)) => Err(AttachError::NoSafeThread {
-            pid,
-            within: Duration::ZERO,
-            last: "its GIL is not made yet, and the thread that could make it was not found".into(),
-        }),
-        Some((errno, _)) => Err(AttachError::NoChannel { pid, errno }),
+    let launch = Address(base + entry::STUB_LAUNCH);
+    let code = Address(base)..Address(data);
+    let there =
+        attached.visit(launch, &[base + params::TEMPLATE], code, &mut ready).map_err(failed)?;
+    if launched.is_some_and(|h| h[head::LAUNCHED] == launched::DONE as i32) {
+        return Ok(true);
+    }
+    if there {
+        attached.call(blueprint.munmap, &undo.arguments, false).map_err(failed)?;
+    }
+    let Some(head) = launched else { return Err(AttachError::NotHere(NotHere::NoRoom)) };
+    match head[head::ERROR] {
+        error::NO_THREAD => Err(AttachError::NoThread { pid, errno: head[head::DETAIL] }),
+        _ => Ok(false),
     }
 }
 
-fn map(
-    pid: i32,
-    attached: &mut Attached,
-    blueprint: &Blueprint,
-    at: u64,
-    length: u64,
-    protection: u64,
-) -> Result<(), AttachError> {
+/// How long the page's mapping may take; less than `launch` waits.
+const MAPPING: Duration = Duration::from_millis(50);
+
+fn map_code(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
+    let (at, length) = (blueprint.plan.base, params::CODE_LENGTH);
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let arguments = [at, length, protection, flags as u64, u64::MAX, 0];
+    let arguments = [at, length, protection as u64, flags as u64, u64::MAX, 0];
     let mapped = attached
-        .call(blueprint.mmap, &arguments, true, &mut |_| ())
+        .call(blueprint.mmap, &arguments, true)
         .map_err(|source| AttachError::Call { pid, source })?;
     if mapped == at {
         return Ok(());
@@ -348,7 +372,7 @@ fn map(
     if mapped < ERRORS {
         // A kernel that does not know MAP_FIXED_NOREPLACE put it elsewhere.
         attached
-            .call(blueprint.munmap, &[mapped, length], false, &mut |_| ())
+            .call(blueprint.munmap, &[mapped, length], false)
             .map_err(|source| AttachError::Call { pid, source })?;
         return Err(AttachError::NotHere(NotHere::NoRoom));
     }
@@ -392,14 +416,14 @@ fn greet(
         let Some(head) = read_head(pid, data) else {
             return Err(gone_or(process, AttachError::NoAnswer { pid, within: start.elapsed() }));
         };
-        match head[0] as u32 {
+        match head[head::STATE] as u32 {
             state::NEW if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             state::NEW => return Err(AttachError::NoAnswer { pid, within: PATIENCE }),
             state::FAILED => {
                 // Failing to say so costs the stub a second.
                 let _ =
                     sys::write_memory(pid, data.plus(field::ACKNOWLEDGED), &1_u32.to_le_bytes());
-                return Err(AttachError::NoChannel { pid, errno: head[1] });
+                return Err(AttachError::NoChannel { pid, errno: head[head::ERROR] });
             }
             _ => break head,
         }
@@ -415,13 +439,17 @@ fn greet(
         pid,
         door: "thread",
         held,
-        thread: head[3],
-        main: take(head[6])?,
-        control: take(head[8])?,
+        thread: head[head::THREAD],
+        main: take(head[head::MAIN])?,
+        control: take(head[head::CONTROL])?,
         base,
     };
     let mut first = vec![b'G'];
-    first.extend((opening.source.len() as u32).to_le_bytes());
+    let length = params::OPENING_HEADER + opening.compiled.len() + opening.source.len();
+    first.extend((length as u32).to_le_bytes());
+    first.extend(opening.magic.to_le_bytes());
+    first.extend((opening.compiled.len() as u32).to_le_bytes());
+    first.extend(&opening.compiled);
     first.extend(&opening.source);
     first.extend(&opening.frames);
     link.send(&first)

@@ -121,7 +121,7 @@ impl Console {
         if self.no_history {
             return None;
         }
-        history::file_for(target).unwrap_or_else(|error| {
+        history::file_for(&target.cmdline).unwrap_or_else(|error| {
             terminal.talk(&Text::of(format!("the history is not kept: {error}\n")));
             None
         })

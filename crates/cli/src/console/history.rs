@@ -6,8 +6,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use spyhole_session::target::Target;
-
 /// Lines that are kept.
 pub(crate) const CAPACITY: usize = 5000;
 /// Characters of a file's name.
@@ -22,10 +20,10 @@ fn folder() -> Option<PathBuf> {
     Some(state.join("spyhole").join("history"))
 }
 
-/// The file for a target, made safe to write to; `None` if there is no place for it. `Err` says why not.
-pub(crate) fn file_for(target: &Target) -> io::Result<Option<PathBuf>> {
+/// The file for a process with this command line, made safe to write to; `None` if there is no place for it. `Err` says why not.
+pub(crate) fn file_for(cmdline: &[String]) -> io::Result<Option<PathBuf>> {
     let Some(folder) = folder() else { return Ok(None) };
-    prepare(&folder, &application(&target.cmdline)).map(Some)
+    prepare(&folder, &application(cmdline)).map(Some)
 }
 
 /// A private folder and a private file in it, both owned by whoever runs this: under `sudo` the home can be somebody

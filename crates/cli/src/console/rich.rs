@@ -25,6 +25,7 @@ use super::shell::{late, locked};
 use crate::failure::{self, Failure};
 use crate::views::escape::{escape, is_dangerous};
 use crate::views::terminal::Terminal;
+use crate::views::text::Text;
 
 const MENU: &str = "completion";
 /// How often late output is looked for while somebody types.
@@ -145,7 +146,12 @@ impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
                 Ok(Input::Code(code))
             }
             Ok(Signal::CtrlC) => Ok(Input::Cleared),
-            Ok(_) => Ok(Input::End),
+            Ok(Signal::CtrlD) => Ok(Input::End),
+            Ok(_) => {
+                // Something else than a key ended the line, which is still on the screen.
+                self.terminal.talk(&Text::of("\n"));
+                Ok(Input::End)
+            }
             Err(error) => {
                 Err(Failure::new(failure::Kind::Failed, "cannot use the terminal")
                     .caused_by(&error))
@@ -230,7 +236,7 @@ struct Names<Talk> {
 
 impl<Talk: Conversation> Completer for Names<Talk> {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
-        let Some(before) = line.get(..position) else { return CompletionResult::fresh(Vec::new()) };
+        let Some(before) = line.get(..position) else { return CompletionResult::Pending };
         let this_line = before.rsplit('\n').next().unwrap_or(before);
         if this_line.trim().is_empty() {
             return CompletionResult::fresh(vec![Suggestion {
@@ -244,7 +250,7 @@ impl<Talk: Conversation> Completer for Names<Talk> {
             .checked_add(start)
             .filter(|begin| *begin <= position && line.is_char_boundary(*begin))
         else {
-            return CompletionResult::fresh(Vec::new());
+            return CompletionResult::Pending;
         };
         let suggestions: Vec<Suggestion> = candidates
             .into_iter()
@@ -262,7 +268,12 @@ impl<Talk: Conversation> Completer for Names<Talk> {
                 ..Suggestion::default()
             })
             .collect();
-        CompletionResult::fresh(suggestions)
+        // Of an empty result the menu would make a sentence in capitals; of one that is still to come it shows nothing.
+        if suggestions.is_empty() {
+            CompletionResult::Pending
+        } else {
+            CompletionResult::fresh(suggestions)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::views::terminal::Terminal;
 /// Code is looked up by its first word:
 /// `say X` prints X, `value X` answers X, `raise` raises, `hang` never ends, `loop` ends when it is interrupted,
 /// `exit` leaves, `die` loses the process, `late` ends the job that hangs.
+#[derive(Default)]
 pub(super) struct Scripted {
     events: VecDeque<Event>,
     job: u32,
@@ -24,20 +25,6 @@ pub(super) struct Scripted {
     abandoned: Vec<u32>,
     names: Vec<String>,
     pub(super) codes: Vec<String>,
-}
-
-impl Default for Scripted {
-    fn default() -> Self {
-        Self {
-            events: VecDeque::new(),
-            job: 0,
-            hanging: None,
-            looping: None,
-            abandoned: Vec::new(),
-            names: Vec::new(),
-            codes: Vec::new(),
-        }
-    }
 }
 
 impl Scripted {

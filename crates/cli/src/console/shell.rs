@@ -20,7 +20,7 @@ use crate::views::text::Text;
 use crate::views::traceback;
 
 /// How long code that was interrupted may take to end before the prompt is given back without it.
-pub(crate) const GRACE: Duration = Duration::from_millis(150);
+pub(crate) const GRACE: Duration = Duration::from_millis(120);
 /// How often the wait for an event looks for Ctrl-C.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -114,13 +114,12 @@ impl<Talk: Conversation> Shell<Talk> {
         let job = locked(&self.conversation).start(code);
         loop {
             let event = locked(&self.conversation).next(TICK);
-            match event {
-                Some(event) => match self.show(event, Some(job))? {
+            if let Some(event) = event {
+                match self.show(event, Some(job))? {
                     Shown::Went => {}
                     Shown::Done => return Ok(None),
                     Shown::Over(ended) => return Ok(Some(ended)),
-                },
-                None => {}
+                }
             }
             let raised = self.cancel.count() - before;
             match interrupted_at {

@@ -71,11 +71,11 @@ pub(crate) fn many(terminal: &Terminal, report: &EvalReport) -> Result<(), Outpu
     let reference = report.groups.iter().position(|group| !group.is_error);
     for (index, group) in report.groups.iter().enumerate().rev() {
         let Some(answer) = member_of(report, index) else { continue };
-        if let Outcome::Error(error) = &answer.outcome {
-            if !is_of_code(error) {
-                // No answer at all: told below, with the others like it.
-                continue;
-            }
+        if let Outcome::Error(error) = &answer.outcome
+            && !is_of_code(error)
+        {
+            // No answer at all: told below, with the others like it.
+            continue;
         }
         let against =
             reference.filter(|reference| *reference != index).map(|index| &report.groups[index]);

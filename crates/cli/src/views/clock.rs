@@ -19,7 +19,9 @@ impl From<SystemTime> for Moment {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut left = since.as_secs() / 86_400;
         let mut year = 1970;
-        let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = |year: u64| {
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+        };
         while left >= 365 + u64::from(leap(year)) {
             left -= 365 + u64::from(leap(year));
             year += 1;

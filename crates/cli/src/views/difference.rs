@@ -83,13 +83,11 @@ pub(crate) fn between(from: &str, to: &str, indent: &str) -> Text {
     let mut shown = 0;
     let mut index = 0;
     while index < steps.len() {
-        if !near[index] {
-            let run = near[index..].iter().take_while(|near| !**near).count();
-            text.ink(
-                Ink::Faint,
-                format!("{indent}  … {run} equal line{}\n", if run == 1 { "" } else { "s" }),
-            );
-            index += run;
+        let far = near[index..].iter().take_while(|near| !**near).count();
+        // A line that says that one is left out would be no shorter.
+        if far > 1 {
+            text.ink(Ink::Faint, format!("{indent}  … {far} equal lines\n"));
+            index += far;
             continue;
         }
         if shown == SHOWN_LIMIT {

@@ -6,7 +6,6 @@ use spyhole_session::model::{
     Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, Left, Outcome, Place, ProcessRow,
     Raised, Relation, Running, SyntaxPlace, TraceFrame, Value,
 };
-use spyhole_session::target::Target;
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
@@ -152,8 +151,9 @@ fn everything(terminal: &Terminal) {
     terminal.data(&processes::details(&[row()], terminal.is_raw())).unwrap();
     terminal.talk(&processes::refusals(&[row()]));
     terminal.json(&json::processes(&[row()]), true).unwrap();
-    let target = Target { pid: 1, interpreter: None, cmdline: vec![evil()] };
-    terminal.talk(&processes::candidates(terminal, &[target], true));
+    let cmdline = [evil()];
+    let candidate = processes::Candidate { pid: 1, cmdline: &cmdline };
+    terminal.talk(&processes::candidates(terminal, &[candidate], true));
     terminal.data(&Text::of(EVIL)).unwrap();
 }
 

@@ -35,7 +35,12 @@ pub(crate) fn closing(pid: i32, left: &Left) -> Text {
 /// `still running: time.sleep(100) (thread 4177)`
 pub(crate) fn still_running(running: &Running) -> String {
     let at = running.at.as_deref().unwrap_or(&running.code);
-    format!("still running: {} (thread {})", cut(&flat(at.trim()), CODE_WIDTH), running.thread)
+    let at = cut(&flat(at.trim()), CODE_WIDTH);
+    match running.thread {
+        // Just given up: where it is was not told yet.
+        0 => format!("still running: {at}"),
+        thread => format!("still running: {at} (thread {thread})"),
+    }
 }
 
 /// One closing for each process that was entered, by pid: what is said of several interpreters is said once.

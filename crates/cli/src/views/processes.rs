@@ -2,18 +2,19 @@
 
 use comfy_table::{Cell, Table, presets};
 use spyhole_session::model::{Allowed, ProcessRow};
-use spyhole_session::target::Target;
 
 use super::escape::{flat, one_line};
 use super::terminal::Terminal;
 use super::text::{Ink, Text};
-use super::width::cut;
+use super::width::{columns, cut};
 use crate::duration::short;
 
 /// Below this width only the most telling columns are shown.
 const NARROW: usize = 60;
 /// Below this one a process takes two lines instead of a row.
 const TINY: usize = 36;
+/// Blanks between two columns.
+const GAP: usize = 2;
 
 /// How a process's words are shown in a row: escaped here already, as their width must be known, unless they are wanted
 /// raw.
@@ -21,13 +22,29 @@ fn word(text: &str, raw: bool) -> String {
     if raw { flat(text).into_owned() } else { one_line(text).into_owned() }
 }
 
-/// What is worth the last column: what the process is, then its command line.
-fn what(row: &ProcessRow, raw: bool) -> String {
-    let words: Vec<String> = row.cmdline.iter().map(|word| shortened(word, raw)).collect();
-    match &row.kind {
-        Some(kind) => format!("[{}] {}", word(kind, raw), words.join(" ")),
-        None => words.join(" "),
+/// What is worth the last column: what the process is, then its command line. Where it has to fit, the folder of the
+/// program goes first, then code on the command line: what tells processes apart mostly comes after them.
+fn what(row: &ProcessRow, width: Option<usize>, raw: bool) -> String {
+    let kind = row.kind.as_ref().map_or_else(String::new, |kind| format!("[{}] ", word(kind, raw)));
+    let mut words: Vec<String> = row.cmdline.iter().map(|word| shortened(word, raw)).collect();
+    let fits = |words: &[String]| {
+        width.is_none_or(|width| columns(&kind) + columns(&words.join(" ")) <= width)
+    };
+    if !fits(&words)
+        && let Some(program) = words.first_mut()
+        && program.starts_with('/')
+        && let Some((_, name)) = program.rsplit_once('/')
+    {
+        *program = name.to_owned();
     }
+    if !fits(&words)
+        && let Some(code) =
+            words.iter().position(|word| word == "-c").and_then(|at| words.get_mut(at + 1))
+    {
+        "…".clone_into(code);
+    }
+    let all = format!("{kind}{}", words.join(" "));
+    width.map_or_else(|| all.clone(), |width| cut(&all, width))
 }
 
 /// One word of a command line. A program given to `python -c` would fill the screen: its first line does.
@@ -45,11 +62,11 @@ fn allowed(allowed: &Allowed) -> &'static str {
 pub(crate) fn table(rows: &[ProcessRow], width: Option<usize>, raw: bool) -> Text {
     match width {
         Some(width) if width < TINY => stacked(rows, width, raw),
-        _ => columns(rows, width, raw),
+        _ => rows_of_columns(rows, width, raw),
     }
 }
 
-fn columns(rows: &[ProcessRow], width: Option<usize>, raw: bool) -> Text {
+fn rows_of_columns(rows: &[ProcessRow], width: Option<usize>, raw: bool) -> Text {
     let narrow = width.is_some_and(|width| width < NARROW);
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -59,27 +76,19 @@ fn columns(rows: &[ProcessRow], width: Option<usize>, raw: bool) -> Text {
         &["PID", "USER", "PYTHON", "AGE", "THREADS", "LOOK", "ASK", "WHAT"]
     };
     table.set_header(head.iter().copied().map(Cell::new));
-    for row in rows {
-        let pid = row.pid.to_string();
-        let python = python(row, raw);
-        let cells: Vec<String> = if narrow {
-            vec![pid, python, allowed(&row.ask).to_owned(), what(row, raw)]
-        } else {
-            vec![
-                pid,
-                cut(&word(&row.user, raw), 16),
-                python,
-                short(row.age),
-                row.threads.to_string(),
-                allowed(&row.look).to_owned(),
-                allowed(&row.ask).to_owned(),
-                what(row, raw),
-            ]
-        };
+    let others: Vec<Vec<String>> = rows.iter().map(|row| cells(row, narrow, raw)).collect();
+    let used: usize = (0..head.len() - 1)
+        .map(|column| {
+            let cells = others.iter().map(|cells| columns(&cells[column]));
+            cells.chain([columns(head[column])]).max().unwrap_or(0) + GAP
+        })
+        .sum();
+    for (row, mut cells) in rows.iter().zip(others) {
+        cells.push(what(row, width.map(|width| width.saturating_sub(used)), raw));
         table.add_row(cells);
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP as u16));
     }
     let mut text = Text::new();
     for (index, line) in table.lines().enumerate() {
@@ -88,6 +97,24 @@ fn columns(rows: &[ProcessRow], width: Option<usize>, raw: bool) -> Text {
         text.ink(if index == 0 { Ink::Head } else { Ink::Plain }, line).plain("\n");
     }
     text
+}
+
+/// All cells of a row but the last, which takes the width that is left.
+fn cells(row: &ProcessRow, narrow: bool, raw: bool) -> Vec<String> {
+    let pid = row.pid.to_string();
+    let ask = allowed(&row.ask).to_owned();
+    if narrow {
+        return vec![pid, python(row, raw), ask];
+    }
+    vec![
+        pid,
+        cut(&word(&row.user, raw), 16),
+        python(row, raw),
+        short(row.age),
+        row.threads.to_string(),
+        allowed(&row.look).to_owned(),
+        ask,
+    ]
 }
 
 fn stacked(rows: &[ProcessRow], width: usize, raw: bool) -> Text {
@@ -99,7 +126,7 @@ fn stacked(rows: &[ProcessRow], width: usize, raw: bool) -> Text {
             &format!(" {}{ask}", python(row, raw)),
             width.saturating_sub(row.pid.to_string().len()),
         ));
-        text.line(cut(&format!("  {}", what(row, raw)), width));
+        text.line(format!("  {}", what(row, Some(width.saturating_sub(2)), raw)));
     }
     text
 }
@@ -122,7 +149,7 @@ pub(crate) fn details(rows: &[ProcessRow], raw: bool) -> Text {
             text.plain("\n");
         }
         text.ink(Ink::Strong, row.pid.to_string());
-        text.line(format!("  {}", what(row, raw)));
+        text.line(format!("  {}", what(row, None, raw)));
         let mut fact = |name: &str, value: &str| {
             text.ink(Ink::Faint, format!("  {name:<13}")).line(word(value, raw));
         };
@@ -191,14 +218,25 @@ fn some(words: &[String]) -> String {
     }
 }
 
+/// A process that may be meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) pid: i32,
+    pub(crate) cmdline: &'a [String],
+}
+
 /// The processes that a pattern names, one a line, for a question or a refusal.
-pub(crate) fn candidates(terminal: &Terminal, targets: &[Target], numbered: bool) -> Text {
+pub(crate) fn candidates(
+    terminal: &Terminal,
+    candidates: &[Candidate<'_>],
+    numbered: bool,
+) -> Text {
     let (width, raw) = (terminal.width(), terminal.is_raw());
     let mut text = Text::new();
-    for (index, target) in targets.iter().enumerate() {
-        let words: Vec<String> = target.cmdline.iter().map(|word| shortened(word, raw)).collect();
+    for (index, Candidate { pid, cmdline }) in candidates.iter().enumerate() {
+        let words: Vec<String> = cmdline.iter().map(|word| shortened(word, raw)).collect();
         let number = if numbered { format!("{:>3}) ", index + 1) } else { "  ".to_owned() };
-        let line = format!("{number}{}  {}", target.pid, words.join(" "));
+        let line = format!("{number}{pid}  {}", words.join(" "));
         text.line(width.map_or_else(|| line.clone(), |width| cut(&line, width)));
     }
     text
@@ -287,6 +325,6 @@ mod tests {
         with_script.cmdline = ["python3", "-c", "import time\nwhile True:\n  pass", "x\ty"]
             .map(str::to_owned)
             .to_vec();
-        assert_eq!(what(&with_script, false), "python3 -c import time… x\\ty");
+        assert_eq!(what(&with_script, None, false), "python3 -c import time… x\\ty");
     }
 }

@@ -59,14 +59,15 @@ impl Changes {
         for answer in &report.answers {
             let seen = Seen::of(answer);
             let before = self.0.insert(answer.place, Some(seen.clone()));
-            if let Some(Some(before)) = &before {
-                if before.key == seen.key && before.is_error == seen.is_error {
-                    // What the code prints is news, too.
-                    if !answer.stdout.is_empty() || !answer.stderr.is_empty() {
-                        changes.push(told("printed", now, answer, Text::new()));
-                    }
-                    continue;
+            if let Some(Some(before)) = &before
+                && before.key == seen.key
+                && before.is_error == seen.is_error
+            {
+                // What the code prints is news, too.
+                if !answer.stdout.is_empty() || !answer.stderr.is_empty() {
+                    changes.push(told("printed", now, answer, Text::new()));
                 }
+                continue;
             }
             let before = before.flatten();
             let event = match (&before, seen.is_error) {
@@ -101,7 +102,7 @@ fn stamp(now: Moment, place: Place) -> Text {
 
 fn shown(before: Option<&Seen>, seen: &Seen) -> Text {
     match before {
-        Some(before) if before.shown != seen.shown => {
+        Some(before) if before.shown != seen.shown && !seen.is_error && !before.is_error => {
             let mut text = Text::of("\n");
             text.append(difference::between(&before.shown, &seen.shown, "  "));
             text
@@ -109,7 +110,12 @@ fn shown(before: Option<&Seen>, seen: &Seen) -> Text {
         _ => {
             let mut text = Text::new();
             for (index, line) in seen.shown.lines().enumerate() {
-                text.line(format!("{}{line}", if index == 0 { " " } else { "  " }));
+                let sign = match (index, seen.is_error) {
+                    (0, true) => " error: ",
+                    (0, false) => " ",
+                    _ => "  ",
+                };
+                text.line(format!("{sign}{line}"));
             }
             if !text.ends_a_line() || text.is_empty() {
                 text.plain("\n");
