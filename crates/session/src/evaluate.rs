@@ -125,9 +125,14 @@ fn once(
     cancel: &Cancel,
     answered: &dyn Fn(&Answer),
 ) -> Answered {
-    let hold = Hold::Borrowed(&target.process);
-    let mut conversation = match Conversation::open(target, hold, &request.reach, Some(work), true)
-    {
+    let opened = match &target.process {
+        Some(process) => {
+            let hold = Hold::Borrowed(process);
+            Conversation::open(target, hold, &request.reach, Some(work), true)
+        }
+        None => Err(failure::no_process(target.pid)),
+    };
+    let mut conversation = match opened {
         Ok(conversation) => conversation,
         Err(error) => {
             let answered_now = Answered::failed(target.pid, error);
