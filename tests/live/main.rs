@@ -13,6 +13,7 @@ mod evaluation;
 mod limits;
 mod many;
 mod nothing_left;
+mod refusals;
 mod signals;
 mod situations;
 mod smoke;

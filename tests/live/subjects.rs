@@ -31,7 +31,8 @@ impl Subject {
         Self::serving_from(started(start))
     }
 
-    fn serving_from(mut target: Target) -> Self {
+    /// One that was started already.
+    pub(crate) fn serving_from(mut target: Target) -> Self {
         let inside = Some(target.inside().expect("it tells its state"));
         let before = target.blocked().expect("it can be read");
         Self { rules: still_rules(target.interpreter()), target, before, inside }
@@ -57,6 +58,11 @@ impl Subject {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The same one, as it is now.
+    pub(crate) fn again(self) -> Self {
+        Self::serving_from(self.target)
     }
 
     /// So many threads of ours will run Python at the same time: each of them keeps an arena and a stack busy, and one
