@@ -9,7 +9,9 @@ mod program;
 mod versions;
 mod subjects;
 
+mod console;
 mod evaluation;
+mod interrupts;
 mod limits;
 mod many;
 mod nothing_left;

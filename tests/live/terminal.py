@@ -1,0 +1,74 @@
+"""A terminal for a test: runs the command of its arguments in one, and does as the lines on stdin say.
+
+Each line is JSON: `{"type": TEXT}` types; `{"until": TEXT, "within": SECONDS}` waits until TEXT has come since the last
+such wait, and answers `{"seen": what came, "took": SECONDS}`, with `"missing": true` if it did not come; `{"end": SECONDS}`
+waits for the command to end and answers `{"seen": the rest, "code": its exit code}`.
+"""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+
+ESCAPE = re.compile(r"\x1b(\[[0-9;?>=]*[a-zA-Z]|\][^\x07]*\x07|[=>78])")
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+raw = ""
+ended = False
+
+
+def plain():
+    return ESCAPE.sub("", raw).replace("\r", "")
+
+
+def read(patience):
+    global raw, ended
+    if not select.select([terminal], [], [], patience)[0]:
+        return
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        data = b""
+    if not data:
+        ended = True
+    # Who draws asks where the cursor is.
+    for _ in range(data.count(b"\x1b[6n")):
+        os.write(terminal, b"\x1b[1;1R")
+    raw += data.decode("utf-8", "replace")
+
+
+def until(text, patience):
+    global raw
+    start = time.monotonic()
+    while text not in plain() and not ended and time.monotonic() - start < patience:
+        read(0.02)
+    seen, raw = plain(), ""
+    return {"seen": seen, "took": time.monotonic() - start, "missing": text not in seen}
+
+
+def end(patience):
+    start = time.monotonic()
+    while not ended and time.monotonic() - start < patience:
+        read(0.02)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    return {"seen": plain(), "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1}
+
+
+for line in sys.stdin:
+    order = json.loads(line)
+    if "type" in order:
+        os.write(terminal, order["type"].encode())
+        continue
+    answer = until(order["until"], order["within"]) if "until" in order else end(order["end"])
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
