@@ -39,11 +39,13 @@ fn exceptions(python: &Interpreter) {
 
 fn ways_out(python: &Interpreter) {
     let mut subject = quiet(python);
-    for out in ["exit()", "quit()", "exit(5)", ":quit", "import sys; sys.exit()"] {
+    for out in ["exit()", "quit()", "exit(5)", ":quit"] {
         let ran = piped(&subject, &format!("'before'\n{out}\n'after'\n"));
         ran.gave("'before'\n");
         ran.left(subject.pid());
     }
+    // That one is about the program, and does nothing to it.
+    piped(&subject, "import sys; sys.exit()\n'after'\n").gave("'after'\n");
     let ran = piped(&subject, "");
     ran.gave("");
     ran.left(subject.pid());
@@ -57,6 +59,8 @@ fn the_process_ends(python: &Interpreter) {
     ran.failed(5, &format!("error: process {} is gone\n", subject.pid()));
     assert_eq!(ran.data, "");
 }
+
+const PROMPT: &str = ">>> ";
 
 /// The program in a terminal.
 struct Terminal(Running);
@@ -96,6 +100,14 @@ impl Terminal {
         (answer["seen"].as_str().expect("text").to_owned(), took)
     }
 
+    /// Types a line at a prompt, and waits for text of its answer.
+    #[track_caller]
+    fn enters(&mut self, line: &str, answer: &str) -> String {
+        self.until(PROMPT);
+        self.types(&format!("{line}\r"));
+        self.until(answer).0
+    }
+
     /// Waits for the program to end; gives its exit code and what else came.
     fn end(mut self) -> (i64, String) {
         let answer = self.answer(&json!({"end": 20}));
@@ -105,26 +117,32 @@ impl Terminal {
     }
 }
 
+/// Leaves by Ctrl-D; the closing says this.
+#[track_caller]
+fn leaves(mut terminal: Terminal, closing: &str) -> String {
+    terminal.until(PROMPT);
+    terminal.types("\x04");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains(closing), "{seen}");
+    seen
+}
+
 fn banner_and_values(python: &Interpreter) {
     let mut subject = quiet(python).by_threads(2);
     let pid = subject.pid();
     let mut terminal = Terminal::start(&subject);
-    let (seen, _) = terminal.until(">>> ");
-    let banner =
-        format!("Remote console PID={pid}, Python {}, place thread", python.full_version());
-    assert!(seen.contains(&banner), "{seen}");
-    terminal.types("6 * 700\r");
-    terminal.until("4200");
-    terminal.types("1/0\r");
-    terminal.until("ZeroDivisionError: division by zero");
+    let version = python.full_version();
+    terminal.until(&format!("Remote console PID={pid}, Python {version}, place thread"));
+    terminal.enters("6 * 700", "4200");
+    terminal.enters("1/0", "ZeroDivisionError: division by zero");
     // A line at the prompt is cleared; the program hears nothing of it.
-    terminal.types("nonsense\x03");
-    terminal.types("answer * 1000\r");
-    terminal.until("42000");
-    terminal.types("\x04");
-    let (code, seen) = terminal.end();
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains(&format!("left {pid} as it was (held ")), "{seen}");
+    terminal.until(PROMPT);
+    terminal.types("nonsense");
+    terminal.until("nonsense");
+    terminal.types("\x03");
+    terminal.enters("answer * 1000", "42000");
+    leaves(terminal, &format!("left {pid} as it was (held "));
     subject.is_unchanged();
     assert_eq!(subject.stderr(), "");
 }
@@ -133,23 +151,18 @@ fn ctrl_c_in_a_loop(python: &Interpreter) {
     let mut subject = quiet(python).by_threads(2);
     let pid = subject.pid();
     let mut terminal = Terminal::start(&subject);
-    terminal.until(">>> ");
     let mut times = Vec::new();
     for round in 0..5 {
-        terminal.types(&format!("print('be' + 'gun {round}')\nwhile True: pass\r\r"));
-        terminal.until(&format!("begun {round}"));
+        let code = format!("print('be' + 'gun {round}') or any(n for n in iter(int, 1))");
+        terminal.enters(&code, &format!("begun {round}"));
         terminal.types("\x03");
         let (_, took) = terminal.until("KeyboardInterrupt");
         times.push(took);
     }
     println!("{times:?}");
     assert!(times.iter().min() < Some(&Duration::from_millis(100)), "{times:?}");
-    terminal.types("answer * 1000\r");
-    terminal.until("42000");
-    terminal.types("\x04");
-    let (code, seen) = terminal.end();
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains(&format!("left {pid} as it was (held ")), "{seen}");
+    terminal.enters("answer * 1000", "42000");
+    leaves(terminal, &format!("left {pid} as it was (held "));
     subject.is_unchanged();
     assert_eq!(subject.stderr(), "");
 }
@@ -158,23 +171,16 @@ fn ctrl_c_in_a_wait(python: &Interpreter) {
     let mut subject = quiet_with(python, "time").by_threads(4);
     let pid = subject.pid();
     let mut terminal = Terminal::start(&subject);
-    terminal.until(">>> ");
-    terminal.types("import time; print('be' + 'gun'); time.sleep(4)\r");
-    terminal.until("begun");
+    terminal.enters("import time; print('be' + 'gun'); time.sleep(4)", "begun");
     terminal.types("\x03");
     let (seen, took) = terminal.until(":jobs lists it");
     assert!(seen.contains("still running: ") && seen.contains("time.sleep(4)"), "{seen}");
     println!("the prompt was back after {took:?}");
     assert!(took < Duration::from_millis(1000), "{took:?}");
-    terminal.types("answer * 1000\r");
-    terminal.until("42000");
-    terminal.types(":jobs\r");
-    let (seen, _) = terminal.until("(thread ");
+    terminal.enters("answer * 1000", "42000");
+    let seen = terminal.enters(":jobs", "(thread ");
     assert!(seen.contains("[1] still running: "), "{seen}");
-    terminal.types("\x04");
-    let (code, seen) = terminal.end();
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains(&format!("left {pid} (held ")), "{seen}");
+    let seen = leaves(terminal, &format!("left {pid} (held "));
     assert!(seen.contains(&format!("{pid}: still running: ")), "{seen}");
     // It ends when it wakes, and takes the last of us with it.
     subject.is_unchanged();
@@ -184,19 +190,13 @@ fn ctrl_c_in_a_wait(python: &Interpreter) {
 fn a_late_interrupt(python: &Interpreter) {
     let mut subject = quiet_with(python, "time").by_threads(4);
     let mut terminal = Terminal::start(&subject);
-    terminal.until(">>> ");
-    terminal.types("import time; print('be' + 'gun'); time.sleep(2)\r");
-    terminal.until("begun");
+    terminal.enters("import time; print('be' + 'gun'); time.sleep(2)", "begun");
     terminal.types("\x03");
     terminal.until(":jobs lists it");
     // What waited is interrupted when it wakes, and that is told beside the prompt.
     terminal.until("[job 1] ended: KeyboardInterrupt");
-    terminal.types(":jobs\r");
-    terminal.until("no code is still running");
-    terminal.types("\x04");
-    let (code, seen) = terminal.end();
-    assert_eq!(code, 0, "{seen}");
-    assert!(seen.contains(" as it was (held "), "{seen}");
+    terminal.enters(":jobs", "no code is still running");
+    leaves(terminal, " as it was (held ");
     subject.is_unchanged();
     assert_eq!(subject.stderr(), "");
 }

@@ -1,7 +1,7 @@
 """A terminal for a test: runs the command of its arguments in one, and does as the lines on stdin say.
 
-Each line is JSON: `{"type": TEXT}` types; `{"until": TEXT, "within": SECONDS}` waits until TEXT has come since the last
-such wait, and answers `{"seen": what came, "took": SECONDS}`, with `"missing": true` if it did not come; `{"end": SECONDS}`
+Each line is JSON: `{"type": TEXT}` types; `{"until": TEXT, "within": SECONDS}` waits until TEXT has come after what
+the last such wait saw, and answers `{"seen": what came up to its end, "took": SECONDS}`, with `"missing": true` if it did not come; `{"end": SECONDS}`
 waits for the command to end and answers `{"seen": the rest, "code": its exit code}`.
 """
 import fcntl
@@ -22,6 +22,7 @@ if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
 fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
 raw = ""
+told = 0
 ended = False
 
 
@@ -46,12 +47,15 @@ def read(patience):
 
 
 def until(text, patience):
-    global raw
+    global told
     start = time.monotonic()
-    while text not in plain() and not ended and time.monotonic() - start < patience:
+    while text not in plain()[told:] and not ended and time.monotonic() - start < patience:
         read(0.02)
-    seen, raw = plain(), ""
-    return {"seen": seen, "took": time.monotonic() - start, "missing": text not in seen}
+    whole = plain()
+    found = whole.find(text, told)
+    past = len(whole) if found < 0 else found + len(text)
+    seen, told = whole[told:past], past
+    return {"seen": seen, "took": time.monotonic() - start, "missing": found < 0}
 
 
 def end(patience):
@@ -61,7 +65,7 @@ def end(patience):
     if not ended:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
-    return {"seen": plain(), "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1}
+    return {"seen": plain()[told:], "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1}
 
 
 for line in sys.stdin:
