@@ -211,7 +211,8 @@ def execute(job):
     kind, size = type(value), sys.getsizeof(value, 9999)
     if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
         event.update(type=kind.__name__, repr=repr(value))
-    if 'repr' not in event or len(event['repr']) * 4 > request['max']:
+    text = event.get('repr')
+    if text is None or len(text) * 4 > request['max'] or ' at 0x' in text:
         need('render')
         answer(event, value, request)
     job['event'] = event
@@ -357,8 +358,9 @@ def farewell(request):
 
 
 def leave():
-    # The last thread empties the agent. Its classes are cycles, but young.
-    rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
+    # The last thread empties the agent. Its classes are cycles, but young:
+    # none is older than two collections.
+    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
     had = 'gc' in modules
     import gc
     if not had:
@@ -372,7 +374,13 @@ def leave():
         space.clear()
         space['__builtins__'] = kept
         if gc.isenabled():
-            gc.collect(0)
+            gc.collect(1)
+    if not had:
+        # Made for us alone, and a cycle: each of its functions refers to it.
+        # Unless another thread has found it meanwhile, it is taken apart.
+        own = gc.__dict__
+        if count(gc) <= 2 + len([1 for thing in own.values() if getattr(thing, '__self__', None) is gc]):
+            own.clear()
 
 
 stub_control(control)
