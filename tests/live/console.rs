@@ -111,9 +111,16 @@ impl Terminal {
     /// Waits for the program to end; gives its exit code and what else came.
     fn end(mut self) -> (i64, String) {
         let answer = self.answer(&json!({"end": 20}));
-        self.0.wait();
         let seen = answer["seen"].as_str().expect("text").to_owned();
         (answer["code"].as_i64().expect("a number"), seen)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // The helper ends what runs in the terminal when its orders end.
+        self.0.close_input();
+        self.0.wait_quietly();
     }
 }
 

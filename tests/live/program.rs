@@ -150,6 +150,12 @@ impl Running {
         self.watchdog.signal(signal).expect("it can be signalled");
     }
 
+    /// Waits for its end, or for its limit, whatever it comes to.
+    pub(crate) fn wait_quietly(&mut self) {
+        // An error means that it has been reaped already.
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ran {

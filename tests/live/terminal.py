@@ -76,3 +76,6 @@ for line in sys.stdin:
     answer = until(order["until"], order["within"]) if "until" in order else end(order["end"])
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
+if not ended:
+    # The test has failed.
+    os.kill(pid, signal.SIGKILL)
