@@ -43,17 +43,17 @@ const CHORES: &[Chore] = &[
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
     },
+    Chore {
+        name: "compile",
+        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
+        run: compile::run,
+    },
     Chore { name: "dist", about: "make the static program, and `--check` it", run: dist::run },
     Chore { name: "full", about: "run everything on everything", run: full::run },
     Chore {
         name: "kills",
         about: "let the client die at every step; no target may come to harm",
         run: kills::run,
-    },
-    Chore {
-        name: "compile",
-        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
-        run: compile::run,
     },
     Chore {
         name: "pythons",
