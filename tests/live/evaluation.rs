@@ -147,7 +147,7 @@ fn reset_most_resident(pid: i32) {
 
 /// Values of 1 GiB are shown without being made again.
 fn large_values(python: &Interpreter) {
-    let subject = quiet(python);
+    let mut subject = quiet(python);
     let pid = subject.pid();
     eval(pid, "0").gave("0\n");
     for (make, begins) in [
@@ -157,7 +157,7 @@ fn large_values(python: &Interpreter) {
         ("[None] * (1 << 27)", "[None, None"),
         ("dict.fromkeys(range(1 << 20))", "{0: None, 1: None"),
     ] {
-        eval(pid, &format!("import __main__; __main__.huge = {make}")).gave("");
+        subject.ask(&format!("exec huge = {make}")).expect("it answers");
         reset_most_resident(pid);
         let before = most_resident(pid);
         let ran = eval(pid, "huge");
@@ -171,7 +171,7 @@ fn large_values(python: &Interpreter) {
         ran.left(pid);
         let after = most_resident(pid);
         assert!(after < before + (8 << 20), "{make}: from {before} to {after} bytes");
-        eval(pid, "import __main__; del __main__.huge").gave("");
+        subject.ask("exec del huge").expect("it answers");
     }
 }
 
