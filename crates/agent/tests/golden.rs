@@ -41,7 +41,15 @@ fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("complete", Request::Complete(Complete { job: 2, text: "print(os.pa".into() })),
-        ("load", Request::Load(Load { feature: "render".into(), source: "# Feature\n".into() })),
+        (
+            "load",
+            Request::Load(Load {
+                feature: "render".into(),
+                source: "# Feature\n".into(),
+                code: b"N".to_vec(),
+            }),
+        ),
+        ("loaded", Request::Loaded(vec!["shop.admin".into(), "nothing".into()])),
         ("bye", Request::Bye),
     ]
 }
@@ -57,6 +65,7 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         where_it_is(),
         takeover(),
         refused(),
+        loaded(),
         bye(),
     ]
 }
@@ -259,6 +268,11 @@ fn refused() -> (&'static str, Value, Event) {
     let message = "LookupError: feature `complete` was not loaded";
     let dict = dict(&[("ev", "refused".into()), ("job", 2.into()), ("message", message.into())]);
     ("refused", dict, Event::Refused(Refused { job: 2, message: message.into() }))
+}
+
+fn loaded() -> (&'static str, Value, Event) {
+    let dict = dict(&[("ev", "loaded".into()), ("names", list(["shop.admin".into()]))]);
+    ("loaded", dict, Event::Loaded { names: vec!["shop.admin".into()] })
 }
 
 fn bye() -> (&'static str, Value, Event) {

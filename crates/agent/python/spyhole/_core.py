@@ -358,15 +358,9 @@ def farewell(request):
 
 
 def leave():
-<<<<<<< HEAD
-    # The last thread empties the agent. Its classes are cycles, but young:
-    # none is older than two collections.
-    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
-=======
     # The last thread empties the agent. Its classes are cycles, but mostly
     # young; a program that lets many objects be young is not made to wait.
-    rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
->>>>>>> agent
+    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
     had = 'gc' in modules
     import gc
     if not had:
@@ -379,8 +373,7 @@ def leave():
     if not rest:
         space.clear()
         space['__builtins__'] = kept
-<<<<<<< HEAD
-        if gc.isenabled():
+        if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
             gc.collect(1)
     if not had:
         # Made for us alone, and a cycle: each of its functions refers to it.
@@ -388,10 +381,6 @@ def leave():
         own = gc.__dict__
         if count(gc) <= 2 + len([1 for thing in own.values() if getattr(thing, '__self__', None) is gc]):
             own.clear()
-=======
-        if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
-            gc.collect(1)
->>>>>>> agent
 
 
 stub_control(control)
