@@ -287,6 +287,7 @@ fn literal(value: &Value) -> String {
         Value::None => "None".into(),
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
+        Value::Bytes(bytes) => format!("b\"{}\"", bytes.escape_ascii()),
         Value::Int(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}"),
         Value::Str(text) => {
