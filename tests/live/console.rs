@@ -208,6 +208,23 @@ fn a_late_interrupt(python: &Interpreter) {
     assert_eq!(subject.stderr(), "");
 }
 
+/// The window is closed: the console ends by itself, at the prompt and in code.
+fn the_terminal_goes(python: &Interpreter) {
+    let mut subject = quiet(python).by_threads(2);
+    for running in [false, true] {
+        let mut terminal = Terminal::start(&subject);
+        terminal.enters("answer * 1000", "42000");
+        if running {
+            terminal.enters("print('be' + 'gun') or any(n for n in iter(int, 1))", "begun");
+        } else {
+            terminal.until(PROMPT);
+        }
+        let answer = terminal.answer(&json!({"hangup": 10}));
+        assert_ne!(answer["code"], -1, "it goes on without a terminal, running code: {running}");
+        subject.is_unchanged();
+    }
+}
+
 on_full_set! {
-    statements exceptions ways_out the_process_ends banner_and_values ctrl_c_in_a_loop ctrl_c_in_a_wait a_late_interrupt
+    the_terminal_goes statements exceptions ways_out the_process_ends banner_and_values ctrl_c_in_a_loop ctrl_c_in_a_wait a_late_interrupt
 }

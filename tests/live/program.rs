@@ -125,10 +125,6 @@ impl Running {
         }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a pid is an i32")
-    }
-
     pub(crate) fn write(&mut self, text: &str) {
         // It may have ended without reading all, which its exit code tells.
         let _ = self.stdin.as_mut().expect("its input is a pipe").write_all(text.as_bytes());

@@ -2,7 +2,8 @@
 
 Each line is JSON: `{"type": TEXT}` types; `{"until": TEXT, "within": SECONDS}` waits until TEXT has come after what
 the last such wait saw, and answers `{"seen": what came up to its end, "took": SECONDS}`, with `"missing": true` if it did not come; `{"end": SECONDS}`
-waits for the command to end and answers `{"seen": the rest, "code": its exit code}`.
+waits for the command to end and answers `{"seen": the rest, "code": its exit code}`; `{"hangup": SECONDS}` does the same
+after the terminal is gone.
 """
 import fcntl
 import json
@@ -68,12 +69,29 @@ def end(patience):
     return {"seen": plain()[told:], "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1}
 
 
+def hang_up(patience):
+    global ended
+    os.close(terminal)
+    ended = True
+    start = time.monotonic()
+    found, status = 0, 0
+    while not found and time.monotonic() - start < patience:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.01)
+    if not found:
+        os.kill(pid, signal.SIGKILL)
+    return {"seen": "", "code": os.WEXITSTATUS(status) if found and os.WIFEXITED(status) else -1}
+
+
 for line in sys.stdin:
     order = json.loads(line)
     if "type" in order:
         os.write(terminal, order["type"].encode())
         continue
-    answer = until(order["until"], order["within"]) if "until" in order else end(order["end"])
+    if "until" in order:
+        answer = until(order["until"], order["within"])
+    else:
+        answer = end(order["end"]) if "end" in order else hang_up(order["hangup"])
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 if not ended:
