@@ -20,3 +20,4 @@ mod refusals;
 mod signals;
 mod situations;
 mod smoke;
+mod takeover;
