@@ -41,7 +41,15 @@ fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("complete", Request::Complete(Complete { job: 2, text: "print(os.pa".into() })),
-        ("load", Request::Load(Load { feature: "render".into(), source: "# Feature\n".into() })),
+        (
+            "load",
+            Request::Load(Load {
+                feature: "render".into(),
+                source: "# Feature\n".into(),
+                code: b"N".to_vec(),
+            }),
+        ),
+        ("loaded", Request::Loaded(vec!["shop.admin".into(), "nothing".into()])),
         ("bye", Request::Bye),
     ]
 }
@@ -57,6 +65,7 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         where_it_is(),
         takeover(),
         refused(),
+        loaded(),
         bye(),
     ]
 }
@@ -261,6 +270,11 @@ fn refused() -> (&'static str, Value, Event) {
     ("refused", dict, Event::Refused(Refused { job: 2, message: message.into() }))
 }
 
+fn loaded() -> (&'static str, Value, Event) {
+    let dict = dict(&[("ev", "loaded".into()), ("names", list(["shop.admin".into()]))]);
+    ("loaded", dict, Event::Loaded { names: vec!["shop.admin".into()] })
+}
+
 fn bye() -> (&'static str, Value, Event) {
     let left = "job 1 still runs in thread 4177";
     let dict = dict(&[("ev", "bye".into()), ("left", list([left.into()]))]);
@@ -273,6 +287,7 @@ fn literal(value: &Value) -> String {
         Value::None => "None".into(),
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
+        Value::Bytes(bytes) => format!("b\"{}\"", bytes.escape_ascii()),
         Value::Int(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}"),
         Value::Str(text) => {

@@ -229,6 +229,9 @@ fn borrow_one(
                 Err(error) => last = error.to_string(),
             }
         }
+        if process.has_ended() {
+            return Err(AttachError::Gone { pid });
+        }
         if Instant::now() > deadline {
             return Err(refusal::tracer(pid, pid).unwrap_or(AttachError::NoSafeThread {
                 pid,
