@@ -183,6 +183,7 @@ class Walker(object):
                     known.append(key)
         except RuntimeError as error:
             self.changed(row, error)
+        first = first_key = second = second_key = None         # each as large as the text may be
         text, key = row.within(opening, closing)
         if not ordered and count <= CANONICAL:
             key = opening + ', '.join(sorted(known)) + closing
