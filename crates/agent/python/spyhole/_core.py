@@ -219,12 +219,22 @@ def execute(job):
 
 
 def attempt(job):
+    # The exception is looked at after its `except`: up to 3.8 an exception
+    # raised within, however soon it is caught, would search the contexts of
+    # this one for itself, and for ever if the code has made them a ring
+    # (Python/errors.c, _PyErr_SetObject).
+    caught = None
     try:
         execute(job)
     except BaseException as error:
-        duration = stub_now() - job['since']
-        need('raised')
-        job['event'] = raised(job, error, duration)
+        caught = error
+    if caught is not None:
+        try:
+            duration = stub_now() - job['since']
+            need('raised')
+            job['event'] = raised(job, caught, duration)
+        finally:
+            caught = None
 
 
 def armed(job):

@@ -147,8 +147,8 @@ class Rendering(unittest.TestCase):
 
     def test_a_repr_that_fails(self):
         for body, why in (
-                ('1/0', 'ZeroDivisionError: division by zero'), ('return 5', 'TypeError: __repr__ returned non-string (type int)'),
-                ('raise SystemExit(3)', 'SystemExit: 3'), ('return None', 'TypeError: __repr__ returned non-string (type NoneType)'),
+                ('1/0', 'ZeroDivisionError: division by zero'), ('return 5', 'TypeError: '), ('return None', 'TypeError: '),
+                ('raise SystemExit(3)', 'SystemExit: 3'),
                 ('return self.__repr__()', 'RecursionError: maximum recursion depth exceeded')):
             event = self.session.eval('class A(object):\n def __repr__(self):\n  %s\n[1, A(), 2]' % body)
             self.assertRegex(event['repr'], r'^\[1, <__main__.A object at 0x[0-9a-f]+ \(repr raised ')
