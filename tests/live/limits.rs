@@ -46,7 +46,7 @@ fn loops_are_ended_in_time(python: &Interpreter) {
     let ran = run([
         "eval",
         &pid,
-        "def f(): pass\nx = None\nwhile x is None:\n    try:\n        while True: f()\n    \
+        "def f():\n    while True: pass\nx = None\nwhile x is None:\n    try:\n        f()\n    \
                    except KeyboardInterrupt as e: x = e\n'caught'",
         "--timeout",
         "300ms",
