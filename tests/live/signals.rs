@@ -90,4 +90,24 @@ fn stops_stay(python: &Interpreter) {
     }
 }
 
-on_full_set! { timed_waits handlers_run_at_once stops_stay }
+/// Stops that are ended at once, again and again while we attach: none outlives its end.
+fn ended_stops_are_over(python: &Interpreter) {
+    let mut subject = crate::subjects::quiet(python);
+    let pid = subject.pid();
+    for round in 0..20_u64 {
+        let asking = std::thread::spawn(move || eval(pid, "answer"));
+        let from = std::time::Instant::now();
+        while from.elapsed() < Duration::from_micros(500 * round) {
+            std::hint::spin_loop();
+        }
+        for _ in 0..20 {
+            subject.signal(Signal::STOP).expect("it is there");
+            subject.signal(Signal::CONT).expect("it is there");
+        }
+        let ran = asking.join().expect("it does not panic");
+        assert!(ran.code == 0 || ran.talk.contains(" is stopped "), "{ran:?}");
+        subject.is_unchanged();
+    }
+}
+
+on_full_set! { timed_waits handlers_run_at_once stops_stay ended_stops_are_over }
