@@ -14,6 +14,7 @@ pub use error::{AttachError, NotHere};
 pub use link::Link;
 use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::sys;
 
 /// What is asked of an attach.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ pub fn attach(
     options: &Options,
     opening: MakeOpening<'_>,
 ) -> Result<Link, AttachError> {
+    sys::ask_for_short_turns();
     refusal::check(process)?;
     // Whatever went wrong with a process that was ending meanwhile went wrong for that.
     by_a_door(process, options, opening).map_err(|error| refusal::ending(process).unwrap_or(error))

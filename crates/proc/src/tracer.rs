@@ -22,6 +22,7 @@ impl Tracer {
         let (work, rest) = mpsc::channel::<Work>();
         let thread = thread::Builder::new().name("tracer".into()).spawn(move || {
             sys::block_signals();
+            sys::ask_for_short_turns();
             for work in rest {
                 work();
             }

@@ -19,6 +19,9 @@ pub(crate) const SYS_RECVFROM: i64 = 45;
 pub(crate) const SYS_SENDMSG: i64 = 46;
 pub(crate) const SYS_SHUTDOWN: i64 = 48;
 pub(crate) const SYS_SOCKETPAIR: i64 = 53;
+pub(crate) const SYS_GETPRIORITY: i64 = 140;
+pub(crate) const SYS_SCHED_GETSCHEDULER: i64 = 145;
+pub(crate) const SYS_SCHED_SETATTR: i64 = 314;
 pub(crate) const SYS_PRCTL: i64 = 157;
 pub(crate) const SYS_GETTID: i64 = 186;
 pub(crate) const SYS_CLOCK_GETTIME: i64 = 228;
@@ -71,6 +74,21 @@ pub(crate) unsafe fn word<'a>(at: *mut u32) -> &'a AtomicU32 {
 pub(crate) unsafe fn pause(microseconds: i64) {
     let time = Time { seconds: 0, nanoseconds: microseconds * 1000 };
     system(SYS_NANOSLEEP, &raw const time as i64, 0, 0, 0, 0, 0);
+}
+
+/// Asks the scheduler for short turns that come soon (Linux 6.12 on; kernel/sched/syscalls.c, `__setparam_fair`). Each
+/// thing that this thread does is short, and otherwise it would wait behind a busy thread for that one's whole turn.
+pub(crate) unsafe fn ask_for_short_turns() {
+    const SHORTEST: u64 = 100_000;
+    const SCHED_NORMAL: i64 = 0;
+    if system(SYS_SCHED_GETSCHEDULER, 0, 0, 0, 0, 0, 0) != SCHED_NORMAL {
+        return;
+    }
+    // 20 less the nice value, which stays as it is.
+    let nice = 20 - system(SYS_GETPRIORITY, 0, 0, 0, 0, 0, 0);
+    // struct sched_attr: size and policy, flags, nice and priority, runtime, deadline, period.
+    let attributes = [48_u64, 0, nice as u32 as u64, SHORTEST, 0, 0];
+    system(SYS_SCHED_SETATTR, 0, &raw const attributes as i64, 0, 0, 0, 0);
 }
 
 /// Waits for an event; `false` when the time is up.

@@ -74,6 +74,7 @@ unsafe fn start(p: P) -> i32 {
 pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     const PR_SET_NAME: i64 = 15;
     system(SYS_PRCTL, PR_SET_NAME, &raw const (*p).thread_name as i64, 0, 0, 0, 0);
+    ask_for_short_turns();
     (*p).thread = system(SYS_GETTID, 0, 0, 0, 0, 0, 0) as i32;
     call!(p, pthread_detach(call!(p, pthread_self())));
     let descriptors = &raw mut (*p).descriptors as *mut i32;
