@@ -344,6 +344,8 @@ pub fn block_signals() {
 /// else it waits behind a busy target for that one's whole turn, up to 4 ms.
 pub fn ask_for_short_turns() {
     const SHORTEST: u64 = 100_000;
+    // Processes and threads that it starts get turns of the usual length.
+    const RESET_ON_FORK: u64 = libc::SCHED_FLAG_RESET_ON_FORK as u64;
     // SAFETY: the plain calls take no pointers; `attributes` is a `struct sched_attr` of 48 bytes that outlives its call.
     unsafe {
         if libc::sched_getscheduler(0) != libc::SCHED_OTHER {
@@ -351,7 +353,7 @@ pub fn ask_for_short_turns() {
         }
         let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
         // Size and policy, flags, nice (which stays) and priority, runtime, deadline, period.
-        let attributes = [48_u64, 0, u64::from(nice.cast_unsigned()), SHORTEST, 0, 0];
+        let attributes = [48_u64, RESET_ON_FORK, u64::from(nice.cast_unsigned()), SHORTEST, 0, 0];
         libc::syscall(libc::SYS_sched_setattr, 0, attributes.as_ptr(), 0);
     }
 }

@@ -81,13 +81,15 @@ pub(crate) unsafe fn pause(microseconds: i64) {
 pub(crate) unsafe fn ask_for_short_turns() {
     const SHORTEST: u64 = 100_000;
     const SCHED_NORMAL: i64 = 0;
+    // What the code starts gets turns of the usual length.
+    const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
     if system(SYS_SCHED_GETSCHEDULER, 0, 0, 0, 0, 0, 0) != SCHED_NORMAL {
         return;
     }
     // 20 less the nice value, which stays as it is.
     let nice = 20 - system(SYS_GETPRIORITY, 0, 0, 0, 0, 0, 0);
     // struct sched_attr: size and policy, flags, nice and priority, runtime, deadline, period.
-    let attributes = [48_u64, 0, nice as u32 as u64, SHORTEST, 0, 0];
+    let attributes = [48_u64, SCHED_FLAG_RESET_ON_FORK, nice as u32 as u64, SHORTEST, 0, 0];
     system(SYS_SCHED_SETATTR, 0, &raw const attributes as i64, 0, 0, 0, 0);
 }
 
