@@ -127,7 +127,11 @@ pub(crate) fn unpack_package(suite: &str, package: &str, folder: &Path) -> Resul
             .output()
             .context("cannot run apt-get")?;
         if !output.status.success() {
-            bail!("`apt-get {}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "`apt-get {}` failed: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(())
     };

@@ -26,7 +26,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let mut differing = Vec::new();
     for interpreter in interpreters::interpreters() {
         let row = row(&interpreter)?;
-        let path = workspace::root().join(ROWS).join(format!("cpython-{}.txt", interpreter.minor()));
+        let path =
+            workspace::root().join(ROWS).join(format!("cpython-{}.txt", interpreter.minor()));
         let known = fs::read_to_string(&path).unwrap_or_default();
         if !check {
             fs::write(&path, &row).with_context(|| format!("cannot write {}", path.display()))?;
@@ -69,7 +70,9 @@ fn row(interpreter: &Interpreter) -> Result<String> {
         }
     }
     let numbers = evaluate(&include, &folder, &chosen)?;
-    Ok(format!("# Offsets and sizes in bytes, x86_64; written by `cargo xtask layouts`.\n{numbers}"))
+    Ok(format!(
+        "# Offsets and sizes in bytes, x86_64; written by `cargo xtask layouts`.\n{numbers}"
+    ))
 }
 
 /// Which of the expressions the headers do not know.
@@ -107,12 +110,19 @@ fn evaluate(include: &Path, folder: &Path, chosen: &[(&str, &str)]) -> Result<St
     let program = folder.join("tell");
     let lines: Vec<String> = chosen
         .iter()
-        .map(|(name, expression)| format!("printf(\"{name} %lu\\n\", (unsigned long)({expression}));"))
+        .map(|(name, expression)| {
+            format!("printf(\"{name} %lu\\n\", (unsigned long)({expression}));")
+        })
         .collect();
     fs::write(&source, format!("{HEAD}int main(void) {{\n{}\nreturn 0; }}\n", lines.join("\n")))?;
     // The functions that headers define inline name others of the library, which are never called.
     let built = compiler(include)
-        .args(["-O1", "-ffunction-sections", "-Wl,--gc-sections", "-Wl,--unresolved-symbols=ignore-all"])
+        .args([
+            "-O1",
+            "-ffunction-sections",
+            "-Wl,--gc-sections",
+            "-Wl,--unresolved-symbols=ignore-all",
+        ])
         .arg("-o")
         .arg(&program)
         .arg(&source)
@@ -152,15 +162,22 @@ fn headers(interpreter: &Interpreter) -> Result<PathBuf> {
             folder.join("usr")
         }
     };
-    let names = [format!("python{}", interpreter.minor()), format!("python{}m", interpreter.minor())];
+    let names =
+        [format!("python{}", interpreter.minor()), format!("python{}m", interpreter.minor())];
     let include = names
         .iter()
         .map(|name| base.join("include").join(name))
         .find(|path| path.join("Python.h").exists())
-        .with_context(|| format!("no headers of {} below {}", interpreter.minor(), base.display()))?;
+        .with_context(|| {
+            format!("no headers of {} below {}", interpreter.minor(), base.display())
+        })?;
     let patch = fs::read_to_string(include.join("patchlevel.h"))?;
     if !patch.contains(&format!("\"{}", interpreter.full_version())) {
-        bail!("the headers in {} are not those of {}", include.display(), interpreter.full_version());
+        bail!(
+            "the headers in {} are not those of {}",
+            include.display(),
+            interpreter.full_version()
+        );
     }
     Ok(include)
 }

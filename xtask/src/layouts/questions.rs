@@ -21,7 +21,10 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("interpreter.id", &["offsetof(PyInterpreterState, id)"]),
     ask(
         "interpreter.threads",
-        &["offsetof(PyInterpreterState, threads.head)", "offsetof(PyInterpreterState, tstate_head)"],
+        &[
+            "offsetof(PyInterpreterState, threads.head)",
+            "offsetof(PyInterpreterState, tstate_head)",
+        ],
     ),
     ask(
         "interpreter.modules",
@@ -43,7 +46,10 @@ pub(super) const QUESTIONS: &[Question] = &[
         ],
     ),
     ask("cframe.frame", &["offsetof(_PyCFrame, current_frame)", "offsetof(CFrame, current_frame)"]),
-    ask("frame.previous", &["offsetof(_PyInterpreterFrame, previous)", "offsetof(PyFrameObject, f_back)"]),
+    ask(
+        "frame.previous",
+        &["offsetof(_PyInterpreterFrame, previous)", "offsetof(PyFrameObject, f_back)"],
+    ),
     ask(
         "frame.code",
         &[
@@ -60,7 +66,10 @@ pub(super) const QUESTIONS: &[Question] = &[
             "offsetof(PyFrameObject, f_lasti)",
         ],
     ),
-    ask("frame.globals", &["offsetof(_PyInterpreterFrame, f_globals)", "offsetof(PyFrameObject, f_globals)"]),
+    ask(
+        "frame.globals",
+        &["offsetof(_PyInterpreterFrame, f_globals)", "offsetof(PyFrameObject, f_globals)"],
+    ),
     ask("frame.owner", &["offsetof(_PyInterpreterFrame, owner)"]),
     ask(
         "frame.locals",
@@ -70,7 +79,10 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("code.qualified_name", &["offsetof(PyCodeObject, co_qualname)"]),
     ask("code.file", &["offsetof(PyCodeObject, co_filename)"]),
     ask("code.first_line", &["offsetof(PyCodeObject, co_firstlineno)"]),
-    ask("code.lines", &["offsetof(PyCodeObject, co_linetable)", "offsetof(PyCodeObject, co_lnotab)"]),
+    ask(
+        "code.lines",
+        &["offsetof(PyCodeObject, co_linetable)", "offsetof(PyCodeObject, co_lnotab)"],
+    ),
     ask("code.instructions", &["offsetof(PyCodeObject, co_code_adaptive)"]),
     ask("code.all_locals", &["offsetof(PyCodeObject, co_localsplusnames)"]),
     ask("code.kinds", &["offsetof(PyCodeObject, co_localspluskinds)"]),
@@ -105,7 +117,10 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("set.used", &["offsetof(PySetObject, used)"]),
     ask("set.mask", &["offsetof(PySetObject, mask)"]),
     ask("set.table", &["offsetof(PySetObject, table)"]),
-    ask("int.tag", &["offsetof(PyLongObject, long_value.lv_tag)", "offsetof(PyVarObject, ob_size)"]),
+    ask(
+        "int.tag",
+        &["offsetof(PyLongObject, long_value.lv_tag)", "offsetof(PyVarObject, ob_size)"],
+    ),
     ask(
         "int.digits",
         &["offsetof(PyLongObject, long_value.ob_digit)", "offsetof(PyLongObject, ob_digit)"],
@@ -119,16 +134,28 @@ pub(super) const QUESTIONS: &[Question] = &[
     // `PyModuleObject` is in no header before 3.11 (Objects/moduleobject.c): the dict is its first field.
     ask("module.dict", &["offsetof(PyModuleObject, md_dict)", "sizeof(PyObject)"]),
     // Where the process publishes its own numbers (3.13+).
-    ask("published.runtime.interpreters", &["offsetof(_Py_DebugOffsets, runtime_state.interpreters_head)"]),
+    ask(
+        "published.runtime.interpreters",
+        &["offsetof(_Py_DebugOffsets, runtime_state.interpreters_head)"],
+    ),
     ask("published.interpreter.next", &["offsetof(_Py_DebugOffsets, interpreter_state.next)"]),
     ask("published.interpreter.id", &["offsetof(_Py_DebugOffsets, interpreter_state.id)"]),
-    ask("published.interpreter.threads", &["offsetof(_Py_DebugOffsets, interpreter_state.threads_head)"]),
-    ask("published.interpreter.modules", &["offsetof(_Py_DebugOffsets, interpreter_state.imports_modules)"]),
+    ask(
+        "published.interpreter.threads",
+        &["offsetof(_Py_DebugOffsets, interpreter_state.threads_head)"],
+    ),
+    ask(
+        "published.interpreter.modules",
+        &["offsetof(_Py_DebugOffsets, interpreter_state.imports_modules)"],
+    ),
     ask("published.interpreter.gil", &["offsetof(_Py_DebugOffsets, interpreter_state.ceval_gil)"]),
     ask("published.thread.next", &["offsetof(_Py_DebugOffsets, thread_state.next)"]),
     ask("published.thread.interpreter", &["offsetof(_Py_DebugOffsets, thread_state.interp)"]),
     ask("published.thread.ident", &["offsetof(_Py_DebugOffsets, thread_state.thread_id)"]),
-    ask("published.thread.native_id", &["offsetof(_Py_DebugOffsets, thread_state.native_thread_id)"]),
+    ask(
+        "published.thread.native_id",
+        &["offsetof(_Py_DebugOffsets, thread_state.native_thread_id)"],
+    ),
     ask("published.thread.frame", &["offsetof(_Py_DebugOffsets, thread_state.current_frame)"]),
     ask("published.frame.previous", &["offsetof(_Py_DebugOffsets, interpreter_frame.previous)"]),
     ask("published.frame.code", &["offsetof(_Py_DebugOffsets, interpreter_frame.executable)"]),
@@ -140,15 +167,24 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("published.code.file", &["offsetof(_Py_DebugOffsets, code_object.filename)"]),
     ask("published.code.first_line", &["offsetof(_Py_DebugOffsets, code_object.firstlineno)"]),
     ask("published.code.lines", &["offsetof(_Py_DebugOffsets, code_object.linetable)"]),
-    ask("published.code.instructions", &["offsetof(_Py_DebugOffsets, code_object.co_code_adaptive)"]),
+    ask(
+        "published.code.instructions",
+        &["offsetof(_Py_DebugOffsets, code_object.co_code_adaptive)"],
+    ),
     ask("published.code.all_locals", &["offsetof(_Py_DebugOffsets, code_object.localsplusnames)"]),
     ask("published.code.kinds", &["offsetof(_Py_DebugOffsets, code_object.localspluskinds)"]),
     ask("published.tuple.items", &["offsetof(_Py_DebugOffsets, tuple_object.ob_item)"]),
     ask("published.bytes.data", &["offsetof(_Py_DebugOffsets, bytes_object.ob_sval)"]),
     ask("published.text.length", &["offsetof(_Py_DebugOffsets, unicode_object.length)"]),
     ask("published.text.state", &["offsetof(_Py_DebugOffsets, unicode_object.state)"]),
-    ask("published.text.ascii_data", &["offsetof(_Py_DebugOffsets, unicode_object.asciiobject_size)"]),
-    ask("published.debugger_support.enabled", &["offsetof(_Py_DebugOffsets, debugger_support.remote_debugging_enabled)"]),
+    ask(
+        "published.text.ascii_data",
+        &["offsetof(_Py_DebugOffsets, unicode_object.asciiobject_size)"],
+    ),
+    ask(
+        "published.debugger_support.enabled",
+        &["offsetof(_Py_DebugOffsets, debugger_support.remote_debugging_enabled)"],
+    ),
 ];
 
 /// The beginning of the program; which headers there are differs from version to version.
