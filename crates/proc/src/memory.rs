@@ -76,6 +76,45 @@ impl<M: ReadMemory> Cached<M> {
     }
 }
 
+impl<M> Cached<M> {
+    /// The addresses of the pages that were read so far, in order.
+    pub fn pages(&self) -> Vec<Address> {
+        let pages = self.pages.borrow();
+        let mut found: Vec<Address> = pages
+            .iter()
+            .filter(|(_, bytes)| bytes.is_some())
+            .map(|(page, _)| Address(page * PAGE))
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+impl Cached<Live> {
+    /// A cache that already holds these pages, copied in as few calls as can be; one that is gone by now is left out.
+    pub fn copied(memory: Live, pages: &[Address]) -> Self {
+        let mut copied = HashMap::with_capacity(pages.len());
+        for part in pages.chunks(sys::RANGES_AT_MOST) {
+            let mut buffer = vec![0; part.len() * PAGE as usize];
+            let mut first = 0;
+            while first < part.len() {
+                let ranges: Vec<(Address, usize)> =
+                    part[first..].iter().map(|at| (*at, PAGE as usize)).collect();
+                let rest = &mut buffer[first * PAGE as usize..];
+                let read = sys::read_ranges(memory.pid, &ranges, rest).unwrap_or(0);
+                let whole = read / PAGE as usize;
+                let chunks = rest.chunks_exact(PAGE as usize);
+                for (at, bytes) in part[first..].iter().zip(chunks).take(whole) {
+                    copied.insert(at.0 / PAGE, Some(Box::from(bytes)));
+                }
+                // The one that ended it is passed over.
+                first += whole + 1;
+            }
+        }
+        Self { memory, pages: RefCell::new(copied) }
+    }
+}
+
 impl<M: ReadMemory> ReadMemory for Cached<M> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
         let failed = Unreadable { address, length: buffer.len() };
@@ -114,6 +153,18 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn pages_are_copied_around_those_that_are_missing() {
+        let own = vec![7_u8; 5 * PAGE as usize];
+        let first = (own.as_ptr() as u64).div_ceil(PAGE) * PAGE;
+        let live = Live { pid: std::process::id() as i32 };
+        let pages = [Address(first), Address(PAGE), Address(first + 2 * PAGE)];
+        let copied = Cached::copied(live, &pages);
+        assert_eq!(copied.pages(), [Address(first), Address(first + 2 * PAGE)]);
+        assert_eq!(copied.bytes(Address(first + 2 * PAGE), 3).unwrap(), [7; 3]);
+        assert_eq!(copied.bytes(Address(first + PAGE), 3).unwrap(), [7; 3]);
     }
 
     #[test]

@@ -431,6 +431,11 @@ pub(crate) fn remote_debugging_switch(version: Version) -> Option<u64> {
     table::row(version)?.0.find("published.debugger_support.enabled")
 }
 
+/// Whether the GIL is only made when the first thread is (`PyEval_InitThreads`, to 3.6).
+pub fn makes_gil_late(version: Version) -> bool {
+    table::row(version).is_some_and(|(_, shape)| shape.gil == Gil::CurrentThread)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
