@@ -1,7 +1,6 @@
-"""Threads whose functions and lines are known: several wait in the same lock, one waits in a pipe, one counts.
-
-`ready` tells for each of them, by name, its functions and their lines, innermost first, as far as they are of this
-file. With the argument `busy` one more thread never waits.
+"""Threads whose functions and lines are known: several wait for the same lock, one reads a pipe, one is deep in a
+recursion. `ready` tells for each, by name, its functions of this file with their lines, innermost first. With the
+argument `busy` one more thread never waits.
 """
 import json
 import os
@@ -11,57 +10,57 @@ import threading
 gate = threading.Lock()
 reading, writing = os.pipe()
 told = {}
-ready = threading.Barrier(6 if "busy" in sys.argv else 5)
+count = 6 if "busy" in sys.argv else 5
+ready = threading.Barrier(count)
+marks = {}
+with open(__file__, encoding="utf-8") as source:
+    for number, text in enumerate(source, 1):
+        if "  # at " in text:
+            marks[text.split("  # at ")[1].strip()] = number
 
 
-def line():
-    return sys._getframe(1).f_lineno
-
-
-def tell(*lines):
-    told[threading.current_thread().name] = list(lines)
+def tell(*frames):
+    told[threading.current_thread().name] = [[name, marks[mark]] for name, mark in frames]
     ready.wait()
 
 
 class Queue:
     def take(self):
-        tell(["Queue.take", line() + 1], ["waiter", 46])
-        gate.acquire()
+        tell(("Queue.take", "take"), ("waiter", "waiter"))
+        gate.acquire()  # at take
 
     def read(self):
         def inner():
-            tell(["Queue.read.<locals>.inner", line() + 1], ["Queue.read", line() + 3], ["reader", 50])
-            os.read(reading, 1)
+            tell(("Queue.read.<locals>.inner", "inner"), ("Queue.read", "read"), ("reader", "reader"))
+            os.read(reading, 1)  # at inner
 
-        inner()
+        inner()  # at read
 
 
 def deep(depth):
     if depth:
-        deep(depth - 1)
+        deep(depth - 1)  # at deeper
     else:
-        tell(["deep", line() + 1], ["deep", line() - 2])
-        gate.acquire()
+        tell(("deep", "deepest"), *[("deep", "deeper")] * 30)
+        gate.acquire()  # at deepest
 
 
 def waiter():
-    Queue().take()
+    Queue().take()  # at waiter
 
 
 def reader():
-    Queue().read()
+    Queue().read()  # at reader
 
 
 def spin():
-    tell(["spin", line() + 1])
-    while True:
-        pass
+    tell(("spin", "spin"))
+    while True: pass  # at spin
 
 
 gate.acquire()
-names = ["wait-1", "wait-2"]
-threads = [threading.Thread(target=waiter, name=name) for name in names]
-threads.append(threading.Thread(target=reader, name="läser"))
+threads = [threading.Thread(target=waiter, name=name) for name in ("wait-1", "wait-2")]
+threads.append(threading.Thread(target=reader, name="l\u00e4ser"))
 threads.append(threading.Thread(target=deep, args=(30,), name="deep"))
 if "busy" in sys.argv:
     threads.append(threading.Thread(target=spin, name="spin"))

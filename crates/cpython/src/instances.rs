@@ -33,7 +33,7 @@ impl Reader<'_> {
             }
             InstanceDicts::TaggedWord if managed => {
                 let word = self.memory.word(before(24))?;
-                if word & 1 == 1 { values(Address(word - 1)) } else { dict(Address(word)) }
+                if word & 1 == 1 { values(Address(word).plus(1)) } else { dict(Address(word)) }
             }
             InstanceDicts::Inline if managed => {
                 let own = self.memory.pointer(before(24))?;

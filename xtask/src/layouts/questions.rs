@@ -41,8 +41,8 @@ pub(super) const QUESTIONS: &[Question] = &[
         "thread.frame",
         &[
             "offsetof(PyThreadState, current_frame)",
-            "offsetof(PyThreadState, cframe)",
             "offsetof(PyThreadState, frame)",
+            "offsetof(PyThreadState, cframe)",
         ],
     ),
     ask("cframe.frame", &["offsetof(_PyCFrame, current_frame)", "offsetof(CFrame, current_frame)"]),

@@ -112,7 +112,7 @@ pub enum InstanceDicts {
     TypeOffset,
     /// Values 32 bytes and a dict 24 bytes before the object.
     ValuesBefore,
-    /// One word 24 bytes before: values if its lowest bit is set, else a dict.
+    /// One word 24 bytes before: one less than the address of values if its lowest bit is set, else a dict.
     TaggedWord,
     /// A dict 24 bytes before, or values behind the object's fixed part.
     Inline,
