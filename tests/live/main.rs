@@ -1,1 +1,3 @@
 //! Live tests.
+
+mod stack;

@@ -133,8 +133,16 @@ impl View {
         let rehearsal = Cached::new(self.live());
         self.walk(&rehearsal, || true);
         let pages = rehearsal.pages();
-        let stopped = Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
-        if !pause && !stopped {
+        let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
+        if is_stopped() {
+            let memory = Cached::copied(self.live(), &pages);
+            let (interpreters, whole) = self.walk(&memory, || true);
+            if is_stopped() {
+                let paused = Duration::ZERO;
+                return Moment { interpreters, memory, paused, torn: !whole, not_paused: None };
+            }
+        }
+        if !pause {
             return self.unpaused(&pages, None);
         }
         let view = self.clone();

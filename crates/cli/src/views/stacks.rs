@@ -35,7 +35,7 @@ pub(crate) fn text(processes: &[ProcessStacks], all: bool, width: Option<usize>)
             for group in groups(&interpreter.threads, all) {
                 text.plain("\n");
                 thread_head(&mut text, &group, width);
-                frames(&mut text, group[0], width);
+                frames(&mut text, group[0], all, width);
             }
             if interpreter.threads.is_empty() {
                 text.plain("\n").line("  no threads");
@@ -125,10 +125,17 @@ fn function(frame: &StackFrame) -> String {
     frame.function.as_deref().map_or_else(|| "<unreadable>".to_owned(), |f| flat(f).into_owned())
 }
 
-fn frames(text: &mut Text, thread: &ThreadStack, width: Option<usize>) {
+fn frames(text: &mut Text, thread: &ThreadStack, all: bool, width: Option<usize>) {
     let names: Vec<String> = thread.frames.iter().map(function).collect();
     let widest = names.iter().map(|name| columns(name)).max().unwrap_or(0).min(FUNCTION_AT_MOST);
-    for (frame, name) in thread.frames.iter().zip(&names) {
+    let mut repeated = 0;
+    for (index, (frame, name)) in thread.frames.iter().zip(&names).enumerate() {
+        // A deep recursion is told in a line.
+        if !all && index > 0 && thread.frames[index - 1] == *frame {
+            repeated += 1;
+            continue;
+        }
+        repetition(text, std::mem::take(&mut repeated));
         let name = cut(name, FUNCTION_AT_MOST);
         let gap = " ".repeat(widest.saturating_sub(columns(&name)));
         text.plain("    ").plain(name).plain(gap);
@@ -148,11 +155,19 @@ fn frames(text: &mut Text, thread: &ThreadStack, width: Option<usize>) {
             text.line(width.map_or_else(|| line.clone(), |width| cut(&line, width)));
         }
     }
+    repetition(text, repeated);
     if thread.frames.is_empty() {
         text.line("    no Python frames");
     }
     if thread.cut {
         text.line("    ... and more");
+    }
+}
+
+fn repetition(text: &mut Text, count: usize) {
+    if count > 0 {
+        let times = counted(count, "more time");
+        text.ink(Ink::Faint, format!("    ... the same {times}")).plain("\n");
     }
 }
 
