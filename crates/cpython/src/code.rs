@@ -2,6 +2,8 @@
 //!
 //! It knows names, files and line tables. The frames that run code are `frames`'.
 
+use std::sync::Arc;
+
 use spyhole_proc::Address;
 use spyhole_proc::memory::Unreadable;
 use thiserror::Error;
@@ -24,8 +26,8 @@ pub enum NotCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
     /// The qualified name where the version has one, else the name.
-    pub function: String,
-    pub file: String,
+    pub function: Arc<str>,
+    pub file: Arc<str>,
     pub first_line: i32,
     table: Vec<u8>,
     instructions: Option<Address>,
@@ -43,9 +45,9 @@ impl Code {
             return Err(another);
         }
         let of = &reader.layout.code;
-        let text = |offset: u64, most: usize| -> Result<String, NotCode> {
+        let text = |offset: u64, most: usize| -> Result<Arc<str>, NotCode> {
             let object = reader.memory.pointer(at.plus(offset))?;
-            Ok(reader.text(object, most).ok_or(another)?.text)
+            Ok(reader.text(object, most).ok_or(another)?.text.into())
         };
         let table = reader.memory.pointer(at.plus(of.lines))?;
         if reader.kind(table)? != reader.types.bytes {

@@ -2,6 +2,7 @@
 //!
 //! Every string that came from a target may hold anything; views escape it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A process and, where it matters, one of its interpreters: `PID/INTERP`.
@@ -287,9 +288,9 @@ impl ThreadState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StackFrame {
     /// Qualified where the version knows that; `None` if its code could not be read.
-    pub function: Option<String>,
-    pub module: Option<String>,
-    pub file: Option<String>,
+    pub function: Option<Arc<str>>,
+    pub module: Option<Arc<str>>,
+    pub file: Option<Arc<str>>,
     pub line: Option<u32>,
     pub end_line: Option<u32>,
     /// 0-based, in bytes of UTF-8.

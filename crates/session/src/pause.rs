@@ -11,7 +11,7 @@ use spyhole_cpython::Layout;
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
 use spyhole_cpython::threads::{self, Descriptor, ThreadState};
-use spyhole_proc::memory::{Cached, Live, ReadMemory};
+use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::stop::Attached;
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::tracer::Tracer;
@@ -75,12 +75,8 @@ impl View {
         self.tids.get(&inner).copied()
     }
 
-    /// All threads with their frames. `go_on` is asked before each thread; after a no, they count as moved.
-    fn walk(
-        &self,
-        memory: &dyn ReadMemory,
-        mut go_on: impl FnMut() -> bool,
-    ) -> (Vec<SeenInterpreter>, bool) {
+    /// All threads with their frames, and whether the lists of them were whole.
+    fn walk(&self, memory: &dyn ReadMemory) -> (Vec<SeenInterpreter>, bool) {
         let Ok(states) = self.roots.interpreters(memory, &self.layout) else {
             return (Vec::new(), false);
         };
@@ -89,9 +85,8 @@ impl View {
             let (threads, whole) = threads::states(memory, &self.layout, &state);
             all_whole &= whole;
             let threads = threads.into_iter().map(|thread| {
-                let moved = !go_on();
                 let stack = frames::stack(memory, &self.layout, thread.address);
-                SeenThread { state: thread, stack, moved }
+                SeenThread { state: thread, stack, moved: false }
             });
             let threads = threads.collect();
             let holder = self.roots.holder(memory, &self.layout, &state).ok().flatten();
@@ -131,38 +126,39 @@ impl View {
     pub(crate) fn moment(&self, pause: bool) -> Moment {
         // A first look, to know which memory will be needed.
         let rehearsal = Cached::new(self.live());
-        self.walk(&rehearsal, || true);
-        let pages = rehearsal.pages();
+        self.walk(&rehearsal);
+        let pages = rehearsal.added();
         let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
         if is_stopped() {
-            let memory = Cached::copied(self.live(), &pages);
-            let (interpreters, whole) = self.walk(&memory, || true);
+            let memory = Cached::new(self.live());
+            let (interpreters, whole) = self.walk(&memory);
             if is_stopped() {
                 let paused = Duration::ZERO;
                 return Moment { interpreters, memory, paused, torn: !whole, not_paused: None };
             }
         }
         if !pause {
-            return self.unpaused(&pages, None);
+            return self.unpaused(None);
         }
         let view = self.clone();
         let tracer = match Tracer::start() {
             Ok(tracer) => tracer,
-            Err(error) => return self.unpaused(&pages, Some(error.to_string())),
+            Err(error) => return self.unpaused(Some(error.to_string())),
         };
-        let copy = pages.clone();
-        match tracer.run(move || view.paused(&copy)) {
+        match tracer.run(move || view.paused(pages)) {
             Some(Ok(moment)) => moment,
-            Some(Err(reason)) => self.unpaused(&pages, Some(reason)),
-            None => self.unpaused(&pages, Some("the thread that stops others failed".into())),
+            Some(Err(reason)) => self.unpaused(Some(reason)),
+            None => self.unpaused(Some("the thread that stops others failed".into())),
         }
     }
 
     /// Runs on the thread that does the tracing.
-    fn paused(&self, pages: &[Address]) -> Result<Moment, String> {
+    fn paused(&self, mut pages: Vec<Address>) -> Result<Moment, String> {
         let mut paused = Duration::ZERO;
         let mut last = "the GIL changed hands too quickly".to_owned();
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            let mut copied = Copied::of(pages.clone());
+            let mut again = Copied::of(pages.clone());
             let holders = self.holders();
             let mut attached = Vec::new();
             let mut in_calls = Vec::new();
@@ -183,43 +179,40 @@ impl View {
                 paused = paused.max(release(&mut attached));
                 continue;
             }
-            let memory = Cached::copied(self.live(), pages);
-            let mut late = false;
-            let (interpreters, whole) = self.walk(&memory, || {
-                if !late && attached.iter().any(|thread| thread.held() > BUDGET) {
-                    paused = paused.max(release(&mut attached));
-                    late = true;
-                }
-                !late
-            });
-            let stood_still = if late {
-                true
-            } else if attached.is_empty() {
-                // Nobody was stopped: then nothing may have moved meanwhile.
-                in_calls.iter().all(|(tid, call)| {
-                    tasks::activity(self.pid, *tid).is_ok_and(|now| now == *call)
-                }) && self.holders() == holders
-                    && same(
-                        &interpreters,
-                        &self.walk(&Cached::copied(self.live(), pages), || true).0,
-                    )
-            } else {
-                true
-            };
+            copied.copy(self.live());
+            let late = attached.iter().any(|thread| thread.held() > BUDGET);
+            let nobody_stopped = attached.len() < holders.len() || holders.is_empty();
             paused = paused.max(release(&mut attached));
-            if stood_still {
-                let torn = late || !whole;
-                return Ok(Moment { interpreters, memory, paused, torn, not_paused: None });
+            if nobody_stopped {
+                // Then nothing may have moved meanwhile.
+                again.copy(self.live());
+                let still_in_calls = in_calls.iter().all(|(tid, call)| {
+                    tasks::activity(self.pid, *tid).is_ok_and(|now| now == *call)
+                });
+                if !still_in_calls || self.holders() != holders || !copied.is_like(&again) {
+                    continue;
+                }
             }
+            let memory = Cached::with(self.live(), copied);
+            let (interpreters, whole) = self.walk(&memory);
+            let missing = memory.added();
+            if !missing.is_empty() && attempt + 1 < ATTEMPTS {
+                // A thread came or went deeper since it was first looked at: those pages are wanted, too.
+                pages.extend(missing);
+                pages.sort();
+                continue;
+            }
+            let torn = late || !whole || !missing.is_empty();
+            return Ok(Moment { interpreters, memory, paused, torn, not_paused: None });
         }
         Err(last)
     }
 
     /// Reads each thread until it reads the same twice.
-    fn unpaused(&self, pages: &[Address], not_paused: Option<String>) -> Moment {
+    fn unpaused(&self, not_paused: Option<String>) -> Moment {
         const TRIES: usize = 8;
-        let memory = Cached::copied(self.live(), pages);
-        let (mut interpreters, whole) = self.walk(&memory, || true);
+        let memory = Cached::new(self.live());
+        let (mut interpreters, whole) = self.walk(&memory);
         let mut torn = !whole;
         for interpreter in &mut interpreters {
             for thread in &mut interpreter.threads {
@@ -240,14 +233,6 @@ impl View {
         let memory = Cached::new(self.live());
         Moment { interpreters, memory, paused: Duration::ZERO, torn, not_paused }
     }
-}
-
-fn same(one: &[SeenInterpreter], other: &[SeenInterpreter]) -> bool {
-    let stacks = |all: &[SeenInterpreter]| {
-        let threads = all.iter().flat_map(|interpreter| interpreter.threads.clone());
-        threads.map(|thread| (thread.state, thread.stack)).collect::<Vec<_>>()
-    };
-    stacks(one) == stacks(other)
 }
 
 /// Lets the threads run; the longest time that one was held.

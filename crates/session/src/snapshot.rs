@@ -3,6 +3,7 @@
 //! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::thread;
 
 use spyhole_attach::AttachError;
@@ -160,7 +161,7 @@ struct Resolver<'a> {
     /// The whole process is stopped by a signal.
     stopped: bool,
     codes: HashMap<Address, Option<Code>>,
-    modules: HashMap<Address, Option<String>>,
+    modules: HashMap<Address, Option<Arc<str>>>,
 }
 
 impl Resolver<'_> {
@@ -206,7 +207,7 @@ impl Resolver<'_> {
         let module = self
             .modules
             .entry(frame.globals)
-            .or_insert_with(|| reader.module_name(frame.globals))
+            .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
             .clone();
         Some(StackFrame {
             function: Some(code.function.clone()),

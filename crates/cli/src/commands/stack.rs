@@ -55,7 +55,7 @@ impl Stack {
             }
         }
         if self.json {
-            terminal.json(&stacks::json(&seen), true)?;
+            terminal.json_document(&stacks::json(&seen))?;
         } else {
             terminal.data(&stacks::text(&seen, self.all, terminal.width()))?;
             terminal.talk(&stacks::notes(&seen));

@@ -129,9 +129,9 @@ fn row() -> ProcessRow {
 
 fn process() -> ProcessStacks {
     let frame = StackFrame {
-        function: Some(evil()),
-        module: Some(evil()),
-        file: Some(evil()),
+        function: Some(EVIL.into()),
+        module: Some(EVIL.into()),
+        file: Some(EVIL.into()),
         line: Some(1),
         locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
         ..StackFrame::default()
@@ -167,7 +167,7 @@ fn everything(terminal: &Terminal) {
         terminal.data(&stacks::text(&seen, all, width)).unwrap();
     }
     terminal.talk(&stacks::notes(&seen));
-    terminal.json(&stacks::json(&seen), true).unwrap();
+    terminal.json_document(&stacks::json(&seen)).unwrap();
 
     let report = report();
     for answer in &report.answers {
