@@ -1,3 +1,24 @@
-//! Live tests.
+//! Tests on real processes: every supported Python, in the states that a program can be in.
+//!
+//! Each test starts its own targets under a hard time limit, runs the program on them, and checks from outside that
+//! they are as they were. The versions of the full set run every test; the others run one for each command, unless
+//! `SPYHOLE_TEST_ALL=1`.
 
+mod program;
+#[macro_use]
+mod versions;
+mod subjects;
+
+mod console;
+mod demo;
+mod evaluation;
+mod interrupts;
+mod limits;
+mod many;
+mod nothing_left;
+mod refusals;
+mod signals;
+mod situations;
+mod smoke;
 mod stack;
+mod takeover;

@@ -2,30 +2,20 @@
 //!
 //! It knows what `tests/targets/stacks.py` tells of itself, and compares.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
-use spyhole_testkit::{Fingerprint, Interpreter, Start, Target, interpreters, unchanged};
+use spyhole_testkit::{Fingerprint, Interpreter, Start, Target, unchanged};
 
-fn program(words: &[&str]) -> (i32, String, String) {
-    let output = Command::new(cargo_bin!("spyhole"))
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
+use crate::program::run;
 
 fn look(target: &Target, words: &[&str]) -> Value {
     let pid = target.pid().to_string();
     let mut all = vec!["stack", &pid, "--json"];
     all.extend(words);
-    let (code, data, talk) = program(&all);
-    assert_eq!((code, talk.as_str()), (0, ""), "{}", target.interpreter().full_version());
-    let processes: Value = serde_json::from_str(&data).expect("it is JSON");
-    processes[0].clone()
+    let ran = run(all);
+    assert_eq!((ran.code, ran.talk.as_str()), (0, ""), "{ran:?}");
+    ran.json()[0].clone()
 }
 
 fn start(interpreter: &Interpreter, words: &[&str]) -> Target {
@@ -68,82 +58,78 @@ fn assert_stacks(target: &Target, process: &Value) {
     }
 }
 
-#[test]
-fn threads_functions_and_lines_on_every_version() {
-    for interpreter in interpreters::interpreters() {
-        let version = interpreter.full_version();
-        let mut target = start(&interpreter, &["busy"]);
-        for words in [&[][..], &["--no-pause"]] {
-            let process = look(&target, words);
-            assert_eq!(process["python"], version.as_str());
-            assert_eq!(process["torn"], false, "{version}");
-            assert_stacks(&target, &process);
-            let main = thread(&process, "MainThread");
-            assert_eq!(main["native_id"], target.pid(), "{version}");
-            let spin = thread(&process, "spin");
-            assert_eq!((&spin["state"], &spin["daemon"]), (&"running".into(), &true.into()));
-            assert_eq!(thread(&process, "wait-1")["daemon"], false, "{version}");
-            if words.is_empty() {
-                let paused = process["paused_us"].as_f64().expect("a number");
-                assert_eq!(spin["holds_gil"], true, "{version}");
-                assert!(paused > 0.0, "{version}");
-            } else {
-                assert_eq!(process["paused_us"], 0.0, "{version}");
-            }
-        }
-        assert!(target.is_alive(), "{version}");
-    }
-}
-
-#[test]
-fn a_process_that_waits_is_neither_stopped_nor_changed() {
-    for interpreter in interpreters::interpreters() {
-        let version = interpreter.full_version();
-        let target = start(&interpreter, &[]);
-        let before = target.blocked().expect("it is there");
-        let process = look(&target, &[]);
+fn threads_functions_and_lines(python: &Interpreter) {
+    let mut target = start(python, &["busy"]);
+    for words in [&[][..], &["--no-pause"]] {
+        let process = look(&target, words);
+        assert_eq!(process["python"], python.full_version());
+        assert_eq!(process["torn"], false);
+        assert_eq!(process["notes"], serde_json::json!([]));
         assert_stacks(&target, &process);
-        assert_eq!(thread(&process, "läser")["syscall"], "read", "{version}");
-        assert_eq!((&process["paused_us"], &process["torn"]), (&0.0.into(), &false.into()));
-        let after = Fingerprint::of(target.pid()).expect("it is there");
-        unchanged(&before, &after).unwrap_or_else(|changes| panic!("{version}: {changes:?}"));
-    }
-}
-
-#[test]
-fn a_stopped_process_answers_and_stays_stopped() {
-    for interpreter in interpreters::interpreters() {
-        let target = start(&interpreter, &["busy"]);
-        let pid = target.pid();
-        let kill = |signal: &str| {
-            let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
-            assert!(sent.expect("kill runs").success());
-        };
-        kill("-STOP");
-        let state = || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-            stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
-        };
-        while state() != Some('T') {
-            std::thread::yield_now();
+        assert_eq!(thread(&process, "MainThread")["native_id"], target.pid());
+        assert_eq!(thread(&process, "wait-1")["daemon"], false);
+        let spin = thread(&process, "spin");
+        assert_eq!((&spin["state"], &spin["daemon"]), (&"running".into(), &true.into()));
+        let paused = process["paused_us"].as_f64().expect("a number");
+        assert_eq!(paused > 0.0, words.is_empty(), "{paused}");
+        if words.is_empty() {
+            assert_eq!(spin["holds_gil"], true);
         }
-        let process = look(&target, &[]);
-        assert_stacks(&target, &process);
-        assert_eq!(thread(&process, "spin")["state"], "stopped");
-        assert_eq!(state(), Some('T'));
-        kill("-CONT");
     }
+    assert!(target.is_alive());
 }
 
-#[test]
-fn equal_stacks_are_told_once() {
-    let newest = interpreters::interpreters().pop().expect("there is one");
-    let target = start(&newest, &[]);
+fn one_that_waits_is_neither_stopped_nor_changed(python: &Interpreter) {
+    let target = start(python, &[]);
+    let before = target.blocked().expect("it is there");
+    let process = look(&target, &[]);
+    assert_stacks(&target, &process);
+    assert_eq!(thread(&process, "läser")["syscall"], "read");
+    assert_eq!((&process["paused_us"], &process["torn"]), (&0.0.into(), &false.into()));
+    let after = Fingerprint::of(target.pid()).expect("it is there");
+    unchanged(&before, &after).unwrap_or_else(|changes| panic!("{changes:?}"));
+}
+
+fn a_stopped_one_answers_and_stays_stopped(python: &Interpreter) {
+    let target = start(python, &["busy"]);
+    let pid = target.pid();
+    let kill = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    kill("-STOP");
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
+    };
+    while state() != Some('T') {
+        std::thread::yield_now();
+    }
+    let process = look(&target, &[]);
+    assert_stacks(&target, &process);
+    assert_eq!(thread(&process, "spin")["state"], "stopped");
+    assert_eq!(state(), Some('T'));
+    kill("-CONT");
+}
+
+fn equal_stacks_are_told_once(python: &Interpreter) {
+    let target = start(python, &[]);
+    target.blocked().expect("it is there");
     let pid = target.pid().to_string();
-    let (code, folded, _) = program(&["stack", &pid]);
-    assert_eq!(code, 0);
-    assert!(folded.contains("2 threads: waiting in futex\n  wait-1 ("), "{folded}");
-    assert!(folded.contains("... the same 29 more times"), "{folded}");
-    let (_, all, _) = program(&["stack", &pid, "--all"]);
+    let folded = run(["stack", &pid]);
+    assert_eq!(folded.code, 0);
+    assert!(folded.data.contains("2 threads: waiting in futex\n  wait-1 ("), "{}", folded.data);
+    assert!(folded.data.contains("... the same 29 more times"), "{}", folded.data);
+    let all = run(["stack", &pid, "--all"]).data;
     assert!(!all.contains("2 threads") && all.contains("\nwait-2 ("), "{all}");
 }
+
+fn an_interpreter_that_is_not_there(python: &Interpreter) {
+    let target = start(python, &[]);
+    run(["stack", &format!("{}/7", target.pid())]).failed(1, "has no interpreter `7`");
+    assert_eq!(run(["stack", &format!("{}/0", target.pid())]).code, 0);
+}
+
+on_all! { threads_functions_and_lines one_that_waits_is_neither_stopped_nor_changed }
+on_full_set! { a_stopped_one_answers_and_stays_stopped }
+on_one! { equal_stacks_are_told_once an_interpreter_that_is_not_there }

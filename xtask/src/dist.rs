@@ -91,7 +91,9 @@ impl EmptyRoot {
             .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT])
             .arg(&self.folder)
             .args(words)
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            // A switch for tests, which what is released must not have.
+            .env("SPYHOLE_DIE_AFTER", "1");
         let finished = finish(&mut command, Duration::from_secs(60))?;
         if !finished.success() {
             bail!("{words:?} failed ({}): {}", finished.status, finished.stderr_text());

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use spyhole_testkit::interpreters;
 
-use crate::{agent, census, dist, kills, pythons, stress, venvs, workspace};
+use crate::{agent, census, compile, dist, kills, pythons, stress, venvs, workspace};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     ("interpreters", || pythons::run(&[])),
     ("environments", || venvs::run(&[])),
     ("census", || census::run(&["--reset".to_owned()])),
+    ("compiled agent", || compile::run(&["--check".to_owned()])),
     ("tests", || cargo(&["test", "--workspace", "--no-fail-fast"], Some("SPYHOLE_TEST_ALL"))),
     ("agent", || {
         let all: Vec<String> = interpreters::interpreters().iter().map(|one| one.minor()).collect();

@@ -44,6 +44,11 @@ const CHORES: &[Chore] = &[
         about: "tell which interpreters a test run covered, and what it skipped",
         run: census::run,
     },
+    Chore {
+        name: "compile",
+        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
+        run: compile::run,
+    },
     Chore { name: "dist", about: "make the static program, and `--check` it", run: dist::run },
     Chore { name: "full", about: "run everything on everything", run: full::run },
     Chore {
@@ -53,13 +58,8 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "layouts",
-        about: "write the rows of the version table from the headers of each interpreter (--check: compare)",
+        about: "write the rows of the version table from each interpreter's headers (--check: compare)",
         run: layouts::run,
-    },
-    Chore {
-        name: "compile",
-        about: "compile the agent for each version, as it is sent into processes (--check: compare)",
-        run: compile::run,
     },
     Chore {
         name: "pythons",

@@ -69,7 +69,8 @@ pub(crate) struct Ward {
     rules: Rules,
     before: Fingerprint,
     inside: Option<Inside>,
-    progress: u64,
+    /// How far it was when it was last asked.
+    progress: Option<u64>,
 }
 
 impl fmt::Display for Harm {
@@ -95,7 +96,7 @@ impl Ward {
             Fingerprint::of(target.pid())
         };
         let before = before.context("cannot read the target")?;
-        Ok(Self { target, kind, rules: kind.rules(interpreter), before, inside, progress: 0 })
+        Ok(Self { target, kind, rules: kind.rules(interpreter), before, inside, progress: None })
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -171,9 +172,12 @@ impl Ward {
             return Ok(Some(Harm::Hung(format!("{}: {said}{words}", finished.status))));
         }
         if self.kind.progress.is_some() {
-            let now: u64 = lines.concat().trim().parse().unwrap_or_default();
-            if now <= self.progress {
-                return Ok(Some(Harm::Hung(format!("it stays at {now}"))));
+            let now: Option<u64> = lines.concat().trim().parse().ok();
+            if now.is_none() || now <= self.progress {
+                return Ok(Some(Harm::Hung(format!(
+                    "it was at {:?}, is at {now:?}",
+                    self.progress
+                ))));
             }
             self.progress = now;
         }

@@ -49,6 +49,15 @@ pub fn attach(
     opening: MakeOpening<'_>,
 ) -> Result<Link, AttachError> {
     refusal::check(process)?;
+    // Whatever went wrong with a process that was ending meanwhile went wrong for that.
+    by_a_door(process, options, opening).map_err(|error| refusal::ending(process).unwrap_or(error))
+}
+
+fn by_a_door(
+    process: &Pidfd,
+    options: &Options,
+    opening: MakeOpening<'_>,
+) -> Result<Link, AttachError> {
     let deadline = Instant::now() + options.patience;
     let mut reasons = Vec::new();
     for door in door::all() {

@@ -1,5 +1,8 @@
 //! What is looked at before a process is touched.
 
+use std::time::Duration;
+
+use spyhole_proc::maps::Maps;
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::stat::{Stat, Status};
 
@@ -31,6 +34,20 @@ pub(crate) fn check(process: &Pidfd) -> Result<(), AttachError> {
         return Err(AttachError::ShadowStack { pid });
     }
     Ok(())
+}
+
+/// Whether the process has ended, or is about to: its memory goes a moment before it does.
+pub(crate) fn ending(process: &Pidfd) -> Option<AttachError> {
+    const MOMENT: Duration = Duration::from_millis(10);
+    let pid = process.pid;
+    if process.has_ended() {
+        return Some(AttachError::Gone { pid });
+    }
+    if !Maps::of(pid).is_ok_and(|maps| maps.is_empty()) {
+        return None;
+    }
+    let gone = process.ends_within(MOMENT);
+    Some(if gone { AttachError::Gone { pid } } else { AttachError::Exiting { pid } })
 }
 
 /// The tracer that holds a thread now.

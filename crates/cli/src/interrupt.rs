@@ -3,8 +3,10 @@
 //! The first Ctrl-C interrupts what runs, the second gives up waiting, the third ends the program where it stands. A
 //! target takes no harm from that: whatever a client was doing there undoes itself when its channel closes.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,9 +51,38 @@ pub(crate) fn listen_for_conversation(end: &Arc<AtomicBool>) -> Result<Cancel, F
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot_listen)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || signals.forever().for_each(|_| raised.raise()))
+        .spawn(move || {
+            for signal in signals.forever() {
+                raised.raise();
+                if signal != SIGINT {
+                    end_soon();
+                }
+            }
+        })
         .map_err(cannot_listen)?;
     Ok(cancel)
+}
+
+/// Ends the program when its terminal goes, of which not everybody is told by a signal: an editor would read the end
+/// of its input for ever.
+pub(crate) fn end_with_the_terminal() -> Result<(), Failure> {
+    std::thread::Builder::new()
+        .name("terminal".to_owned())
+        .spawn(|| {
+            spyhole_proc::sys::wait_hangup(std::io::stdin().as_fd());
+            end_soon();
+        })
+        .map_err(cannot_listen)?;
+    Ok(())
+}
+
+/// Leaves time for a proper leave, then ends: an editor that waits for a key hears of nothing else. The agent takes
+/// the closed channel as the end, too.
+fn end_soon() {
+    const FAREWELL: Duration = Duration::from_millis(500);
+    std::thread::sleep(FAREWELL);
+    let _ = crossterm::terminal::disable_raw_mode();
+    std::process::exit(i32::from(Kind::Interrupted.exit_code()));
 }
 
 fn cannot_listen(error: std::io::Error) -> Failure {

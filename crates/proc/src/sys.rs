@@ -7,7 +7,7 @@ pub mod die;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
@@ -306,6 +306,19 @@ pub fn wait_readable(fd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
         i32::try_from(l.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
     });
     poll_in(fd.as_raw_fd(), milliseconds)
+}
+
+/// Waits until the other side of a terminal or pipe has gone; takes no notice of what can be read.
+pub fn wait_hangup(fd: BorrowedFd<'_>) {
+    loop {
+        let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: one entry that outlives the call.
+        let n = unsafe { libc::poll(&mut entry, 1, -1) };
+        let interrupted = n < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINTR);
+        if !interrupted {
+            return;
+        }
+    }
 }
 
 /// Sends all bytes on a stream socket, never raising SIGPIPE.

@@ -125,9 +125,14 @@ fn once(
     cancel: &Cancel,
     answered: &dyn Fn(&Answer),
 ) -> Answered {
-    let hold = Hold::Borrowed(&target.process);
-    let mut conversation = match Conversation::open(target, hold, &request.reach, Some(work), true)
-    {
+    let opened = match &target.process {
+        Some(process) => {
+            let hold = Hold::Borrowed(process);
+            Conversation::open(target, hold, &request.reach, Some(work), true)
+        }
+        None => Err(failure::no_process(target.pid)),
+    };
+    let mut conversation = match opened {
         Ok(conversation) => conversation,
         Err(error) => {
             let answered_now = Answered::failed(target.pid, error);
@@ -188,15 +193,22 @@ fn collect(
         if ending.is_none() && (now >= request.timeout || asked > 0) {
             conversation.control(Control::Interrupt { job });
             interrupts = asked;
-            ending = Some(Ending { at: Instant::now(), by_user: asked > 0 });
+            let at = Instant::now();
+            ending = Some(Ending { at, by_user: asked > 0, sought: None, found: false });
         }
-        if let Some(ending) = &ending
-            && (ending.at.elapsed() >= GRACE || asked > interrupts.max(1))
-        {
-            let error = still_in(conversation, job, request, ending.by_user);
-            result.answer.outcome = Outcome::Error(error);
-            result.answer.duration = start.elapsed();
-            break;
+        if let Some(ending) = &mut ending {
+            if ending.sought.is_none()
+                && (ending.at.elapsed() >= GRACE || asked > interrupts.max(1))
+            {
+                conversation.control(Control::Where { job });
+                ending.sought = Some(Instant::now());
+            }
+            if ending.found || ending.sought.is_some_and(|at| at.elapsed() >= GRACE) {
+                let error = still_in(conversation, job, request, ending.by_user);
+                result.answer.outcome = Outcome::Error(error);
+                result.answer.duration = start.elapsed();
+                break;
+            }
         }
         let left = request.timeout.saturating_sub(now);
         let limit = if ending.is_some() { LOOK } else { left.min(LOOK) };
@@ -237,6 +249,12 @@ fn collect(
                 result.answer.outcome = Outcome::Error(error);
                 break;
             }
+            // Of code that has ended meanwhile the end itself is on its way.
+            Incoming::Event(Event::Where(place)) if place.job == job && place.thread != 0 => {
+                if let Some(ending) = &mut ending {
+                    ending.found = true;
+                }
+            }
             Incoming::Event(Event::Loaded { names }) => result.loaded = names,
             Incoming::Event(Event::Refused(refused)) if refused.job == job => {
                 result.answer.outcome = Outcome::Error(failure::refused(&refused.message));
@@ -257,6 +275,10 @@ fn collect(
 struct Ending {
     at: Instant,
     by_user: bool,
+    /// When it was asked where the code is.
+    sought: Option<Instant>,
+    /// The code still runs, and it is known where.
+    found: bool,
 }
 
 /// The largest boundary of a character that is no more than `at`.
@@ -266,20 +288,11 @@ fn floor(text: &str, at: usize) -> usize {
 
 /// What to say of code that has not ended: where it is, or that it never began.
 fn still_in(
-    conversation: &mut Conversation<'_>,
+    conversation: &Conversation<'_>,
     job: u32,
     request: &Request,
     by_user: bool,
 ) -> EvalError {
-    conversation.control(Control::Where { job });
-    let deadline = Instant::now() + GRACE;
-    while let Incoming::Event(event) =
-        conversation.next(deadline.saturating_duration_since(Instant::now()))
-    {
-        if matches!(event, Event::Where(_)) {
-            break;
-        }
-    }
     if !conversation.is_greeted() && !by_user {
         return failure::never_ran(conversation.pid(), request.timeout);
     }

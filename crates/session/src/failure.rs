@@ -61,6 +61,11 @@ fn hint(attach: &AttachError) -> Option<String> {
     }
 }
 
+/// A list names a process that is not there.
+pub(crate) fn no_process(pid: i32) -> EvalError {
+    of_attach(&AttachError::NoProcess { pid })
+}
+
 /// The process ended before anything was done.
 pub(crate) fn gone(pid: i32) -> EvalError {
     of_attach(&AttachError::Gone { pid })

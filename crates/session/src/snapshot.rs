@@ -62,8 +62,8 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 }
 
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
-    let mut stacks =
-        of_process(&target.process, options).map_err(|error| failure::of_attach(&error))?;
+    let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
+    let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
     if let Some(wanted) = &target.interpreter {
         stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
         if stacks.interpreters.is_empty() {
@@ -71,7 +71,7 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
         }
     }
     // A number that passed to another process in the meantime told of the wrong one.
-    if target.process.has_ended() {
+    if process.has_ended() {
         return Err(failure::gone(target.pid));
     }
     Ok(stacks)

@@ -39,13 +39,14 @@ pub struct Target {
     pub pid: i32,
     pub interpreter: Option<String>,
     pub cmdline: Vec<String>,
-    pub(crate) process: Pidfd,
+    /// `None`: a list names it, but there is no such process.
+    pub(crate) process: Option<Pidfd>,
 }
 
 impl Target {
     /// Another hold on the same process.
     pub(crate) fn hold_again(&self) -> io::Result<Pidfd> {
-        self.process.try_clone()
+        self.process.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 }
 
@@ -115,7 +116,26 @@ fn add(spec: &Spec, resolved: &mut Resolved) -> Result<(), ResolveError> {
     match spec {
         Spec::Pid(pid) => hold(*pid, None, resolved),
         Spec::Interpreter(pid, name) => hold(*pid, Some(name.clone()), resolved),
-        Spec::List(specs) => specs.iter().try_for_each(|spec| add(spec, resolved)),
+        Spec::List(specs) => {
+            for spec in specs {
+                match add(spec, resolved) {
+                    // The others can be asked; that one of them is not there is its answer.
+                    Err(ResolveError::NoProcess(pid)) => resolved.targets.push(Target {
+                        pid,
+                        interpreter: None,
+                        cmdline: Vec::new(),
+                        process: None,
+                    }),
+                    other => other?,
+                }
+            }
+            match resolved.targets.first() {
+                Some(first) if resolved.targets.iter().all(|one| one.process.is_none()) => {
+                    Err(ResolveError::NoProcess(first.pid))
+                }
+                _ => Ok(()),
+            }
+        }
         Spec::Tree(root) => {
             let everybody = Viewer { uid: 0, lineage: Vec::new() };
             let all = find::list(&everybody)?;
@@ -169,7 +189,7 @@ fn hold(
     let process = Pidfd::open(pid).map_err(|_| ResolveError::NoProcess(pid))?;
     let words = stat::command_line(pid).map_err(|_| ResolveError::NoProcess(pid))?;
     let cmdline = processes::text(&words);
-    resolved.targets.push(Target { pid, interpreter, cmdline, process });
+    resolved.targets.push(Target { pid, interpreter, cmdline, process: Some(process) });
     Ok(())
 }
 

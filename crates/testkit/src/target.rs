@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+pub use rustix::process::Signal;
 use serde_json::Value;
 use thiserror::Error;
 

@@ -211,19 +211,30 @@ def execute(job):
     kind, size = type(value), sys.getsizeof(value, 9999)
     if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
         event.update(type=kind.__name__, repr=repr(value))
-    if 'repr' not in event or len(event['repr']) * 4 > request['max']:
+    text = event.get('repr')
+    if text is None or len(text) * 4 > request['max'] or ' at 0x' in text:
         need('render')
         answer(event, value, request)
     job['event'] = event
 
 
 def attempt(job):
+    # The exception is looked at after its `except`: up to 3.8 an exception
+    # raised within, however soon it is caught, would search the contexts of
+    # this one for itself, and for ever if the code has made them a ring
+    # (Python/errors.c, _PyErr_SetObject).
+    caught = None
     try:
         execute(job)
     except BaseException as error:
-        duration = stub_now() - job['since']
-        need('raised')
-        job['event'] = raised(job, error, duration)
+        caught = error
+    if caught is not None:
+        try:
+            duration = stub_now() - job['since']
+            need('raised')
+            job['event'] = raised(job, caught, duration)
+        finally:
+            caught = None
 
 
 def armed(job):
@@ -357,8 +368,9 @@ def farewell(request):
 
 
 def leave():
-    # The last thread empties the agent. Its classes are cycles, but young.
-    rest, space, kept, me = alive, AGENT, __builtins__, stub_ident()
+    # The last thread empties the agent. Its classes are cycles, but mostly
+    # young; a program that lets many objects be young is not made to wait.
+    count, rest, space, kept, me = sys.getrefcount, alive, AGENT, __builtins__, stub_ident()
     had = 'gc' in modules
     import gc
     if not had:
@@ -371,8 +383,14 @@ def leave():
     if not rest:
         space.clear()
         space['__builtins__'] = kept
-        if gc.isenabled():
-            gc.collect(0)
+        if gc.isenabled() and gc.get_threshold()[0] * (gc.get_count()[1] + 1) < 30000:
+            gc.collect(1)
+    if not had:
+        # Made for us alone, and a cycle: each of its functions refers to it.
+        # Unless another thread has found it meanwhile, it is taken apart.
+        own = gc.__dict__
+        if count(gc) <= 2 + len([1 for thing in own.values() if getattr(thing, '__self__', None) is gc]):
+            own.clear()
 
 
 stub_control(control)

@@ -82,17 +82,18 @@ def where(job):
 # ---- texts; all of them may run the program's code
 
 def message_of(error):
-    kind = type(error)
-    args = BaseException.args.__get__(error)
+    # What str() of an exception does with its arguments, but bounded.
+    kind, args = type(error), BaseException.args.__get__(error)
     try:
         if isinstance(error, SyntaxError) and isinstance(error.msg, str):
             return cut(error.msg, LONGEST)
-        if kind.__str__ is BaseException.__str__ and len(args) == 1 and isinstance(args[0], str):
-            return cut(args[0], LONGEST)
         if kind.__str__ is KeyError.__str__ and len(args) == 1:
             return bounded(args[0])
-        if kind.__str__ is BaseException.__str__ and len(args) > 1:
-            return bounded(args)
+        if kind.__str__ is BaseException.__str__:
+            if len(args) > 1:
+                return bounded(args)
+            if args and not isinstance(args[0], str) and type(args[0]).__str__ is object.__str__:
+                return bounded(args[0])
         return cut(str(error), LONGEST)
     except KeyboardInterrupt:
         raise

@@ -21,22 +21,25 @@ class Row(object):
     # Texts and keys of a container's items, joined early: a million small
     # strings weigh far more than their text.
     def __init__(self):
-        self.texts, self.keys = [], None
+        self.texts, self.joined = [], []
+        self.keys = self.joined_keys = None
 
     def add(self, text, key):
         if self.keys is None and key is not text and key != text:
-            self.keys = list(self.texts)
+            self.keys, self.joined_keys = list(self.texts), list(self.joined)
         self.texts.append(text)
         if self.keys is not None:
             self.keys.append(key)
         if len(self.texts) > 1000:
-            self.texts = [', '.join(self.texts)]
+            self.joined.append(', '.join(self.texts))
+            self.texts = []
             if self.keys is not None:
-                self.keys = [', '.join(self.keys)]
+                self.joined_keys.append(', '.join(self.keys))
+                self.keys = []
 
     def within(self, opening, closing):
-        text = opening + ', '.join(self.texts) + closing
-        return text, text if self.keys is None else opening + ', '.join(self.keys) + closing
+        text = opening + ', '.join(self.joined + self.texts) + closing
+        return text, text if self.keys is None else opening + ', '.join(self.joined_keys + self.keys) + closing
 
 
 def inherited(kind, name):
@@ -49,6 +52,11 @@ def inherited(kind, name):
 
 def short_name(kind):
     return exact_text(type.__dict__['__name__'].__get__(kind))
+
+
+def own_name(kind, base):
+    # 3.6 wrote the name of the builtin type for a subclass, too.
+    return short_name(kind) if sys.version_info >= (3, 7) else base
 
 
 def exact_text(text):
@@ -175,6 +183,7 @@ class Walker(object):
                     known.append(key)
         except RuntimeError as error:
             self.changed(row, error)
+        first = first_key = second = second_key = None         # each as large as the text may be
         text, key = row.within(opening, closing)
         if not ordered and count <= CANONICAL:
             key = opening + ', '.join(sorted(known)) + closing
@@ -219,7 +228,7 @@ def some_bytes(walker, value):
         walker.truncated = True
         text += '%s (+%d bytes)' % (ELLIPSIS, size - shown)
     if base is bytearray:
-        text = '%s(%s)' % (short_name(type(value)) if sys.version_info >= (3, 7) else 'bytearray', text)
+        text = '%s(%s)' % (own_name(type(value), 'bytearray'), text)
     return text
 
 
@@ -367,7 +376,7 @@ def a_deque(walker, value, again):
         return '[...]'
     length, most = len(value), inherited(type(value), 'maxlen').__get__(value)
     row = walker.items(Row(), snapshot(value, length), length)
-    return row.within(short_name(type(value)) + '([', '])' if most is None else '], maxlen=%d)' % most)
+    return row.within(own_name(type(value), 'deque') + '([', '])' if most is None else '], maxlen=%d)' % most)
 
 
 def an_array(walker, value, again):

@@ -33,6 +33,12 @@ def statements(request):
     return steps
 
 
+def lone_functions(space, count):
+    # Functions that nothing but this dict refers to, and that refer to it.
+    return [name for name, value in space.items() if type(value) is type(references)
+            and value.__globals__ is space and references(value) == count]
+
+
 def references(thing):
     return sys.getrefcount(thing)
 
@@ -42,10 +48,11 @@ def drop_session():
     # functions and their globals are a cycle. If anything else refers to these
     # globals (a function that was put into the program) they stay whole.
     global yardstick
-    yardstick = {'function': lambda: None}
-    function = type(references)
-    lone = [references(value) for value in yardstick.values()][0]
-    own = [name for name, value in session.items()
-           if type(value) is function and value.__globals__ is session and references(value) == lone]
-    if references(session) == references(yardstick) + len(own):
+    yardstick = {}
+    alone = references(yardstick)
+    exec('def function(): pass', yardstick)
+    count = 0
+    while not lone_functions(yardstick, count):
+        count += 1
+    if references(session) == alone + len(lone_functions(session, count)):
         session.clear()

@@ -203,6 +203,9 @@ fn borrow_one(
                 Err(error) => last = error.to_string(),
             }
         }
+        if process.has_ended() {
+            return Err(AttachError::Gone { pid });
+        }
         if Instant::now() > deadline {
             return Err(refusal::tracer(pid, pid).unwrap_or(AttachError::NoSafeThread {
                 pid,
@@ -328,8 +331,9 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<bo
     }
 }
 
-/// How long the page's mapping may take; less than `launch` waits.
-const MAPPING: Duration = Duration::from_millis(50);
+/// How long the page's mapping may take, on a machine whose processors are all taken. By then a `launch` that could not
+/// map has gone home.
+const MAPPING: Duration = Duration::from_secs(1);
 
 fn map_code(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
     let (at, length) = (blueprint.plan.base, params::CODE_LENGTH);

@@ -106,6 +106,9 @@ impl Console {
         cancel: &Cancel,
     ) -> Result<Box<dyn Editor>, Failure> {
         let typed = std::io::stdin().is_terminal();
+        if typed {
+            interrupt::end_with_the_terminal()?;
+        }
         let capable = std::io::stdout().is_terminal()
             && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         if typed && capable {

@@ -111,6 +111,7 @@ pub(super) fn compare(rules: Rules, before: &Fingerprint, after: &Fingerprint, f
     take(rules.stacks, &mut new, found, |new| exempt::take_stack(new, after));
     take(rules.tables, &mut new, found, |new| exempt::take_table(new, &mut gone));
     take(rules.object_arenas, &mut new, found, exempt::take_object_arena);
+    take(rules.tables, &mut new, found, exempt::take_new_table);
     for Region { start, end, permissions } in gone {
         found.change(format!("memory {start:x}-{end:x} is gone: {permissions} anonymous"));
     }

@@ -29,7 +29,7 @@ pub enum Exempt {
     MainStack { by: u64 },
     /// A block of Python's own allocator.
     ObjectArena { start: u64, size: u64 },
-    /// A table that has a mapping of its own, as Python's of interned strings, grew to twice its size.
+    /// A table, as Python's of interned strings, grew to twice its size; 0: it has no mapping of its own.
     Table { from: u64, to: u64 },
     /// glibc catches its internal SIGSETXID from the first thread on.
     SetxidHandler,
@@ -102,16 +102,27 @@ pub(super) fn is_arena(regions: &[Region], start: u64) -> bool {
 /// With its guard page below it is known by its shape. glibc 2.42 and later guards a stack without
 /// a mapping of its own; then the thread descriptor at the top must be there.
 pub(super) fn take_stack(new: &mut Vec<Region>, after: &Fingerprint) -> Option<Exempt> {
+    const USUAL: u64 = 8 << 20;
     let (start, end) = new.iter().filter(|region| region.is("rw-p")).find_map(|region| {
+        let size = region.end - region.start;
         let guard = new.iter().find(|guard| {
             guard.is("---p")
                 && guard.end == region.start
-                && guard.end - guard.start <= STACK - (8 << 20)
+                && guard.end - guard.start <= STACK - USUAL
         });
-        let start = guard.map_or(region.start, |guard| guard.start);
-        let plausible = region.end - start <= STACK && region.end - region.start >= 4 * PAGE;
-        let known = guard.is_some() || has_thread_descriptor(after, region.end);
-        (plausible && known).then_some((start, region.end))
+        // Other new memory may lie beside it, without a border.
+        if let Some(guard) = guard {
+            let end = if size > STACK { region.start + USUAL } else { region.end };
+            return (size >= 4 * PAGE).then_some((guard.start, end));
+        }
+        let places = if size > STACK {
+            let whole = USUAL + PAGE;
+            vec![(region.end - whole, region.end), (region.start, region.start + whole)]
+        } else {
+            vec![(region.start, region.end)]
+        };
+        let known = |end| size >= 4 * PAGE && has_thread_descriptor(after, end);
+        places.into_iter().find(|(_, end)| known(*end))
     })?;
     cut(new, start, end);
     Some(Exempt::CachedStack { start, size: end - start })
@@ -144,22 +155,37 @@ const OLD: u64 = 256 << 10;
 const NEW: u64 = 1 << 20;
 
 /// Takes one table that grew: memory that is gone, and memory about twice as large instead, which
-/// may lie side by side with blocks of Python's allocator. A `dict` doubles so (`dictresize` in
-/// CPython's Objects/dictobject.c), and does not shrink when names are taken out again.
+/// may lie side by side with blocks of Python's allocator, or in an arena. A `dict` doubles so
+/// (`dictresize` in CPython's Objects/dictobject.c), and does not shrink when names are taken out.
 pub(super) fn take_table(new: &mut Vec<Region>, gone: &mut Vec<Region>) -> Option<Exempt> {
-    let (index, start, end, from) = gone.iter().enumerate().find_map(|(index, old)| {
-        let from = old.end - old.start;
-        let sizes = ((from * 15 / 8)..=(from * 2 + PAGE)).filter(|size| size % PAGE == 0);
-        new.iter().filter(|region| region.is("rw-p") && old.is("rw-p")).find_map(|region| {
-            let size = sizes.clone().find(|size| {
-                (region.end - region.start).checked_sub(*size).is_some_and(|rest| rest % OLD == 0)
-            })?;
-            Some((index, region.end - size, region.end, from))
-        })
-    })?;
-    cut(new, start, end);
-    gone.remove(index);
-    Some(Exempt::Table { from, to: end - start })
+    let index = gone.iter().position(|old| old.is("rw-p") && is_table(old.end - old.start))?;
+    let old = gone.remove(index);
+    let from = old.end - old.start;
+    let sizes = ((from * 15 / 8)..=(from * 2 + PAGE)).filter(|size| size % PAGE == 0);
+    let grown = new.iter().filter(|region| region.is("rw-p")).find_map(|region| {
+        let size = sizes.clone().find(|size| {
+            (region.end - region.start).checked_sub(*size).is_some_and(|rest| rest % OLD == 0)
+        })?;
+        Some((region.end - size, region.end))
+    });
+    if let Some((start, end)) = grown {
+        cut(new, start, end);
+    }
+    Some(Exempt::Table { from, to: grown.map_or(0, |(start, end)| end - start) })
+}
+
+/// Takes one table that became so large that malloc gave it a mapping of its own.
+pub(super) fn take_new_table(new: &mut Vec<Region>) -> Option<Exempt> {
+    let index =
+        new.iter().position(|region| region.is("rw-p") && is_table(region.end - region.start))?;
+    let region = new.remove(index);
+    Some(Exempt::Table { from: 0, to: region.end - region.start })
+}
+
+/// Whether malloc gives a block of that size a mapping of its own (`M_MMAP_THRESHOLD`), and a table
+/// of names has it.
+fn is_table(size: u64) -> bool {
+    (128 << 10..1 << 20).contains(&size)
 }
 
 /// Takes one block of Python's allocator out of the new memory.
