@@ -3,6 +3,8 @@
 //! It knows thread states (`Include/cpython/pystate.h`). Their frames are followed by `frames`, and their names, which
 //! CPython itself does not know, are found by `names`.
 
+use std::collections::HashSet;
+
 use spyhole_proc::Address;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
 
@@ -28,7 +30,7 @@ pub fn states(
     interpreter: &InterpreterState,
 ) -> (Vec<ThreadState>, bool) {
     let mut states: Vec<ThreadState> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut at = interpreter.threads;
     let mut whole = true;
     while !at.is_null() {
@@ -53,6 +55,19 @@ pub fn states(
     // A new one is put before the others.
     states.reverse();
     (states, whole)
+}
+
+/// States whose numbers may be those of another thread: they are of a sub-interpreter, and a state of another interpreter
+/// has the same ones.
+pub fn doubtful(layout: &Layout, all: &[(i64, ThreadState)]) -> HashSet<Address> {
+    if !layout.shape.inherits_ids {
+        return HashSet::new();
+    }
+    let elsewhere = |id: i64, ident: u64| all.iter().any(|(i, s)| *i != id && s.ident == ident);
+    all.iter()
+        .filter(|(id, state)| *id != 0 && elsewhere(*id, state.ident))
+        .map(|(_, state)| state.address)
+        .collect()
 }
 
 fn state(
@@ -102,7 +117,7 @@ impl Descriptor {
         let fits = |offset: usize| {
             let found: Vec<i32> = descriptors.iter().filter_map(|d| number(d, offset)).collect();
             let living = found.iter().filter(|tid| tids.contains(tid)).count();
-            let distinct: std::collections::HashSet<&i32> = found.iter().collect();
+            let distinct: HashSet<&i32> = found.iter().collect();
             // A thread may have ended since the numbers were listed.
             living > 0 && living * 2 > descriptors.len() && distinct.len() == found.len()
         };

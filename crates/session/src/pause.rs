@@ -4,7 +4,7 @@
 //! Who holds the GIL alone changes Python's state, so with that thread stopped all of it stands still; one that holds
 //! it in a system call changes nothing either, and is not stopped. What the copied addresses mean is looked up later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use spyhole_cpython::Layout;
@@ -101,6 +101,16 @@ impl View {
         let memory = self.live();
         let states = self.roots.interpreters(&memory, &self.layout).unwrap_or_default();
         let mut holders: Vec<(Address, Option<i32>)> = Vec::new();
+        let doubtful = match states.len() {
+            0 | 1 => HashSet::new(),
+            _ => {
+                let all = states.iter().flat_map(|state| {
+                    let threads = threads::states(&memory, &self.layout, state).0;
+                    threads.into_iter().map(|thread| (state.id, thread))
+                });
+                threads::doubtful(&self.layout, &all.collect::<Vec<_>>())
+            }
+        };
         for state in states {
             let Ok(Some(holder)) = self.roots.holder(&memory, &self.layout, &state) else {
                 continue;
@@ -117,7 +127,8 @@ impl View {
                     .and_then(|at| memory.word(holder.plus(at)).ok())
                     .map(|tid| tid as i32),
             };
-            holders.push((holder, self.tid(&memory, &thread)));
+            let tid = if doubtful.contains(&holder) { None } else { self.tid(&memory, &thread) };
+            holders.push((holder, tid));
         }
         holders
     }

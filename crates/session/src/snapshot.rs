@@ -2,7 +2,7 @@
 //!
 //! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
@@ -10,10 +10,11 @@ use spyhole_attach::AttachError;
 use spyhole_attach::look::{self, Seen};
 use spyhole_cpython::code::Code;
 use spyhole_cpython::frames::{End, RawFrame};
+use spyhole_cpython::layout::Mismatch;
 use spyhole_cpython::names::ThreadName;
 use spyhole_cpython::runtime::{Roots, RootsError};
 use spyhole_cpython::threads::{self, Descriptor};
-use spyhole_cpython::{Layout, NotPython, Reader, Types};
+use spyhole_cpython::{Layout, NotPython, Reader, Runtime, Types, Version};
 use spyhole_proc::Address;
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::pidfd::Pidfd;
@@ -77,7 +78,17 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
+/// What is needed to read a process's interpreters.
+struct Opened {
+    memory: Cached<Live>,
+    runtime: Runtime,
+    version: Version,
+    layout: Layout,
+    mismatches: Vec<Mismatch>,
+    roots: Roots,
+}
+
+fn open(process: &Pidfd) -> Result<Opened, AttachError> {
     let pid = process.pid;
     let memory = Cached::new(Live { pid });
     let Seen { runtime, version, .. } = look::see(process, &memory)?;
@@ -89,6 +100,19 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
             AttachError::NotPython { pid, reason: NotPython::NoRuntime }
         }
     })?;
+    Ok(Opened { memory, runtime, version, layout, mismatches, roots })
+}
+
+/// How many interpreters a process has; `None` if that cannot be seen.
+pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
+    let opened = open(process).ok()?;
+    let states = opened.roots.interpreters(&opened.memory, &opened.layout).ok()?;
+    u32::try_from(states.len()).ok().filter(|count| *count > 0)
+}
+
+fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
+    let pid = process.pid;
+    let Opened { memory, runtime, version, layout, mismatches, roots } = open(process)?;
     let types = Types::find(&memory, &runtime);
     let tids = tasks::ids(pid).map_err(|_| AttachError::Gone { pid })?;
     let tids = tasks::inner_ids(pid, &tids);
@@ -112,8 +136,21 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
         notes.push(format!("it was read while it ran: {reason}"));
     }
     let reader = Reader { memory: &moment.memory, layout: &view.layout, types: &types };
+    let all: Vec<_> = moment
+        .interpreters
+        .iter()
+        .flat_map(|i| i.threads.iter().map(|thread| (i.state.id, thread.state)))
+        .collect();
+    let doubtful = threads::doubtful(&view.layout, &all);
     let stopped = stat::Stat::of(pid).is_ok_and(|stat| stat.is_stopped());
-    let mut resolver = Resolver { reader, stopped, codes: HashMap::new(), modules: HashMap::new() };
+    if !doubtful.is_empty() {
+        notes.push(format!(
+            "which native threads run {} of its sub-interpreters is not known: Python {version} keeps others' numbers",
+            doubtful.len()
+        ));
+    }
+    let mut resolver =
+        Resolver { reader, stopped, doubtful, codes: HashMap::new(), modules: HashMap::new() };
     let interpreters = moment
         .interpreters
         .iter()
@@ -160,6 +197,8 @@ struct Resolver<'a> {
     reader: Reader<'a>,
     /// The whole process is stopped by a signal.
     stopped: bool,
+    /// States whose numbers may be another thread's.
+    doubtful: HashSet<Address>,
     codes: HashMap<Address, Option<Code>>,
     modules: HashMap<Address, Option<Arc<str>>>,
 }
@@ -173,7 +212,8 @@ impl Resolver<'_> {
         name: Option<&ThreadName>,
         holds_gil: bool,
     ) -> ThreadStack {
-        let tid = view.tid(&moment.memory, &thread.state);
+        let doubtful = self.doubtful.contains(&thread.state.address);
+        let tid = view.tid(&moment.memory, &thread.state).filter(|_| !doubtful);
         let (state, syscall) = match tid {
             Some(_) if self.stopped => (ThreadState::Stopped, None),
             Some(tid) => doing(view.pid, tid),

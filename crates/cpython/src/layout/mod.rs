@@ -139,6 +139,9 @@ pub struct Shape {
     pub integers: Integers,
     /// Frames with this owner or a higher one are none of Python's: the interpreter made them for itself.
     pub entry_owner: Option<u8>,
+    /// The first state of a sub-interpreter keeps the numbers of the thread that made it, whichever thread runs there
+    /// (`Python/pystate.c`, `new_threadstate`).
+    pub inherits_ids: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -25,6 +25,7 @@ const OLDEST: Shape = Shape {
     instance_dicts: InstanceDicts::TypeOffset,
     integers: Integers::SignedSize,
     entry_owner: None,
+    inherits_ids: true,
 };
 
 const SEVEN: Shape = Shape { gil: Gil::Runtime, ..OLDEST };
@@ -50,8 +51,12 @@ const TWELVE: Shape = Shape {
     ..ELEVEN
 };
 
-const THIRTEEN: Shape =
-    Shape { chain: ChainKind::Current, instance_dicts: InstanceDicts::Inline, ..TWELVE };
+const THIRTEEN: Shape = Shape {
+    chain: ChainKind::Current,
+    instance_dicts: InstanceDicts::Inline,
+    inherits_ids: false,
+    ..TWELVE
+};
 
 const FOURTEEN: Shape = Shape { references: References::Tagged, ..THIRTEEN };
 
