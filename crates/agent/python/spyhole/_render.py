@@ -112,12 +112,16 @@ class Walker(object):
         return text, without_addresses(text)
 
     def own(self, value):
+        caught = None               # looked at after its `except`: see `attempt`
         try:
             text = repr(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            text = self.failed(value, error)
+            caught = error
+        if caught is not None:
+            text = self.failed(value, caught)
+            caught = None
         over = str.__len__(text) - self.left
         if over > 0:
             self.truncated = True

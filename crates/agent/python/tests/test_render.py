@@ -161,6 +161,13 @@ class Rendering(unittest.TestCase):
                                   'class A(object):\n def __repr__(self): return S("fine")\nA()')
         self.assertEqual(event['repr'], 'fine')
 
+    def test_a_repr_that_fails_with_a_ring_of_exceptions(self):
+        event = self.session.eval(
+            'class E(Exception):\n def __str__(self):\n  try: 1/0\n  except ZeroDivisionError: return "odd"\n'
+            'class A(object):\n def __repr__(self):\n  a, b, c = E(), E(), E()\n'
+            '  a.__context__, b.__context__, c.__context__ = b, c, b\n  raise a\nA()')
+        self.assertIn('(repr raised __main__.E: odd)', event['repr'])
+
     def test_hostile_classes(self):
         for code in (
                 'class M(type):\n def __getattribute__(c, n): 1/0\nM("A", (list,), {})([1])',
