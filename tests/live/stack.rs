@@ -130,6 +130,34 @@ fn an_interpreter_that_is_not_there(python: &Interpreter) {
     assert_eq!(run(["stack", &format!("{}/0", target.pid())]).code, 0);
 }
 
+fn sub_interpreters(python: &Interpreter) {
+    let target = Target::start(python, "subinterpreters").expect("the target starts");
+    target.blocked().expect("it is there");
+    let process = look(&target, &[]);
+    let all = process["interpreters"].as_array().expect("a list");
+    assert_eq!(all.len(), 3, "{process:#}");
+    for (id, interpreter) in all.iter().enumerate() {
+        assert_eq!(interpreter["id"], id);
+        let threads = interpreter["threads"].as_array().expect("a list");
+        assert_eq!(threads.len(), if id == 0 { 3 } else { 1 }, "{process:#}");
+        if id > 0 {
+            let function = threads[0]["frames"][0]["function"].as_str();
+            assert_eq!(function, Some("inside"), "{process:#}");
+            // Its number is told where it can be known, and never that of the thread that made it.
+            assert_ne!(threads[0]["native_id"], target.pid());
+        }
+    }
+    let one = run(["stack", &format!("{}/2", target.pid()), "--json"]).json();
+    assert_eq!(one[0]["interpreters"].as_array().map(Vec::len), Some(1));
+    assert_eq!(one[0]["interpreters"][0]["id"], 2);
+    let ps = run(["ps", "subinterpreters.py", "--json"]).json();
+    let rows = ps.as_array().expect("a list");
+    let row = rows.iter().find(|row| row["pid"] == target.pid()).expect("it is listed");
+    assert_eq!(row["interpreters"], 3);
+}
+
+each! { on, sub_interpreters,
+py311 = "3.11", py312 = "3.12", py313 = "3.13", py314 = "3.14", py315 = "3.15" }
 on_all! { threads_functions_and_lines one_that_waits_is_neither_stopped_nor_changed }
 on_full_set! { a_stopped_one_answers_and_stays_stopped }
 on_one! { equal_stacks_are_told_once an_interpreter_that_is_not_there }
