@@ -42,8 +42,8 @@ pub struct RawStack {
 /// Frames that are followed if nothing else is said; many times the usual recursion limit.
 pub const FRAMES_AT_MOST: usize = 20_000;
 
-/// The frames of the thread whose state is at `thread`.
-pub fn stack(memory: &dyn ReadMemory, layout: &Layout, thread: Address) -> RawStack {
+/// The frames of the thread whose state is at `thread`, at most `most`.
+pub fn stack(memory: &dyn ReadMemory, layout: &Layout, thread: Address, most: usize) -> RawStack {
     let mut frames = Vec::new();
     let Ok(mut at) = innermost(memory, layout, thread) else {
         return RawStack { frames, end: End::Torn };
@@ -51,7 +51,7 @@ pub fn stack(memory: &dyn ReadMemory, layout: &Layout, thread: Address) -> RawSt
     let mut seen = HashSet::new();
     let mut bytes = vec![0; layout.frame.length()];
     while !at.is_null() {
-        if seen.len() == FRAMES_AT_MOST {
+        if seen.len() == most {
             return RawStack { frames, end: End::Cut };
         }
         if !seen.insert(at) || memory.read(at, &mut bytes).is_err() {

@@ -22,3 +22,6 @@ pub use layout::Layout;
 pub use locate::{NotPython, Runtime, locate};
 pub use reader::{Reader, Types};
 pub use version::Version;
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! It knows thread states (`Include/cpython/pystate.h`). Their frames are followed by `frames`, and their names, which
 //! CPython itself does not know, are found by `names`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use spyhole_proc::Address;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
@@ -21,20 +21,22 @@ pub struct ThreadState {
     pub native_id: Option<i32>,
 }
 
-const THREADS_AT_MOST: usize = 1 << 16;
+/// More threads than a process gets; a list that is longer is not one.
+pub const THREADS_AT_MOST: usize = 1 << 16;
 
-/// The states of an interpreter's threads, oldest first, and whether the list was whole.
+/// The states of an interpreter's threads, oldest first and at most `most`, and whether the list was whole.
 pub fn states(
     memory: &dyn ReadMemory,
     layout: &Layout,
     interpreter: &InterpreterState,
+    most: usize,
 ) -> (Vec<ThreadState>, bool) {
     let mut states: Vec<ThreadState> = Vec::new();
     let mut seen = HashSet::new();
     let mut at = interpreter.threads;
     let mut whole = true;
     while !at.is_null() {
-        if states.len() == THREADS_AT_MOST || !seen.insert(at) {
+        if states.len() == most || !seen.insert(at) {
             whole = false;
             break;
         }
@@ -63,9 +65,14 @@ pub fn doubtful(layout: &Layout, all: &[(i64, ThreadState)]) -> HashSet<Address>
     if !layout.shape.inherits_ids {
         return HashSet::new();
     }
-    let elsewhere = |id: i64, ident: u64| all.iter().any(|(i, s)| *i != id && s.ident == ident);
+    // An ident with the interpreters that have it: one, or more than one.
+    let mut homes: HashMap<u64, (i64, bool)> = HashMap::new();
+    for (id, state) in all {
+        let home = homes.entry(state.ident).or_insert((*id, false));
+        home.1 |= home.0 != *id;
+    }
     all.iter()
-        .filter(|(id, state)| *id != 0 && elsewhere(*id, state.ident))
+        .filter(|(id, state)| *id != 0 && homes.get(&state.ident).is_some_and(|home| home.1))
         .map(|(_, state)| state.address)
         .collect()
 }

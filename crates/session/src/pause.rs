@@ -10,7 +10,7 @@ use std::time::Duration;
 use spyhole_cpython::Layout;
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
-use spyhole_cpython::threads::{self, Descriptor, ThreadState};
+use spyhole_cpython::threads::{self, Descriptor, THREADS_AT_MOST, ThreadState};
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::stop::Attached;
 use spyhole_proc::tasks::{self, Activity};
@@ -50,6 +50,11 @@ const BUDGET: Duration = Duration::from_millis(5);
 /// How often the holder may change hands before it is left at that.
 const ATTEMPTS: usize = 30;
 
+/// What is kept of one process, however much a hostile one shows.
+const ALL_FRAMES_AT_MOST: usize = 1 << 20;
+/// How much deeper a thread may be when it is read again.
+const MORE_FRAMES: usize = 2000;
+
 /// What is looked at, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -81,11 +86,15 @@ impl View {
             return (Vec::new(), false);
         };
         let mut all_whole = true;
+        let (mut frames_left, mut threads_left) = (ALL_FRAMES_AT_MOST, THREADS_AT_MOST);
         let seen = states.into_iter().map(|state| {
-            let (threads, whole) = threads::states(memory, &self.layout, &state);
+            let (threads, whole) = threads::states(memory, &self.layout, &state, threads_left);
             all_whole &= whole;
+            threads_left -= threads.len();
             let threads = threads.into_iter().map(|thread| {
-                let stack = frames::stack(memory, &self.layout, thread.address);
+                let most = frames::FRAMES_AT_MOST.min(frames_left);
+                let stack = frames::stack(memory, &self.layout, thread.address, most);
+                frames_left -= stack.frames.len().min(frames_left);
                 SeenThread { state: thread, stack, moved: false }
             });
             let threads = threads.collect();
@@ -104,8 +113,10 @@ impl View {
         let doubtful = match states.len() {
             0 | 1 => HashSet::new(),
             _ => {
+                let mut left = THREADS_AT_MOST;
                 let all = states.iter().flat_map(|state| {
-                    let threads = threads::states(&memory, &self.layout, state).0;
+                    let threads = threads::states(&memory, &self.layout, state, left).0;
+                    left -= threads.len();
                     threads.into_iter().map(|thread| (state.id, thread))
                 });
                 threads::doubtful(&self.layout, &all.collect::<Vec<_>>())
@@ -227,10 +238,11 @@ impl View {
         let mut torn = !whole;
         for interpreter in &mut interpreters {
             for thread in &mut interpreter.threads {
+                let most = frames::FRAMES_AT_MOST.min(thread.stack.frames.len() + MORE_FRAMES);
                 thread.moved = true;
                 for _ in 0..TRIES {
                     let fresh = Cached::new(self.live());
-                    let again = frames::stack(&fresh, &self.layout, thread.state.address);
+                    let again = frames::stack(&fresh, &self.layout, thread.state.address, most);
                     if again == thread.stack {
                         thread.moved = false;
                         break;

@@ -183,9 +183,12 @@ fn calibrate(
 ) -> Option<Descriptor> {
     let memory = Cached::new(Live { pid });
     let interpreters = roots.interpreters(&memory, layout).ok()?;
+    // Some are enough, and those of the main interpreter are sure to be its own.
+    const SAMPLES: usize = 32;
     let idents: Vec<u64> = interpreters
         .iter()
-        .flat_map(|interpreter| threads::states(&memory, layout, interpreter).0)
+        .take(1)
+        .flat_map(|interpreter| threads::states(&memory, layout, interpreter, SAMPLES).0)
         .map(|state| state.ident)
         .collect();
     let inner: Vec<i32> = tids.keys().copied().collect();
