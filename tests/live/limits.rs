@@ -66,7 +66,7 @@ fn waits_are_named(python: &Interpreter) {
     assert!(ran.took < Duration::from_millis(1000) + LOAD, "{ran:?}");
     assert!(ran.talk.contains(&format!("left {pid} (held ")), "{ran:?}");
     assert!(ran.talk.contains("but code still runs in it\n"), "{ran:?}");
-    let ran = run(["eval", &pid, code, "--timeout", "100ms", "--json"]);
+    let ran = run(["eval", &pid, code, "--timeout", "500ms", "--json"]);
     let answer = &ran.json()["answers"][0];
     assert_eq!((ran.code, &answer["error"]["kind"]), (1, &"timeout".into()));
     assert_eq!(answer["left"]["still_running"].as_array().map(Vec::len), Some(1), "{answer}");

@@ -167,7 +167,7 @@ pub struct TraceFrame {
     pub file: String,
     pub line: u32,
     pub function: String,
-    /// 0-based character columns of the running expression, where the version tells them.
+    /// 0-based columns, in bytes of UTF-8, of the running expression, where the version tells them.
     pub columns: Option<(u32, u32)>,
     /// The line's text, where it is known.
     pub text: Option<String>,

@@ -106,9 +106,31 @@ pub(crate) fn expression(frames: &[message::Frame], code: &str) -> Option<String
     }
     let line = code.lines().nth((innermost.line as usize).checked_sub(1)?)?;
     let part = innermost.columns.and_then(|(from, to)| {
-        let chars: Vec<char> = line.chars().collect();
-        let to = to.map_or(chars.len(), |to| to as usize).min(chars.len());
-        chars.get(from as usize..to).map(|c| c.iter().collect::<String>())
+        let to = to.map_or(line.len(), |to| to as usize).min(line.len());
+        line.get(from as usize..to).map(str::to_owned)
     });
     Some(part.filter(|p| !p.trim().is_empty()).unwrap_or_else(|| line.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(file: &str, line: u32, columns: Option<(u32, Option<u32>)>) -> message::Frame {
+        message::Frame { file: file.into(), line, function: "f".into(), columns }
+    }
+
+    #[test]
+    fn columns_count_bytes() {
+        let code = "x = 1\n'\u{20ac}'; time.sleep(9); y\n";
+        let at = |columns| expression(&[frame("<spyhole-1>", 2, columns)], code);
+        assert_eq!(at(Some((7, Some(20)))).as_deref(), Some("time.sleep(9)"));
+        assert_eq!(at(Some((7, None))).as_deref(), Some("time.sleep(9); y"));
+        assert_eq!(at(None).as_deref(), Some("'\u{20ac}'; time.sleep(9); y"));
+        // Within a character: the whole line.
+        assert_eq!(at(Some((2, Some(4)))).as_deref(), at(None).as_deref());
+        let other = expression(&[frame("/srv/shop.py", 7, None)], code);
+        assert_eq!(other.as_deref(), Some("f (/srv/shop.py:7)"));
+        assert_eq!(expression(&[], code), None);
+    }
 }
