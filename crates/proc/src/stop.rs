@@ -24,6 +24,9 @@ pub enum SeizeError {
     /// It was about to get a signal, which it has got; try again.
     #[error("thread {tid} got a signal first")]
     Signalled { tid: i32 },
+    /// Its process was stopped meanwhile, by SIGSTOP or a terminal.
+    #[error("the process of thread {tid} is stopped")]
+    Stopped { tid: i32 },
     #[error("thread {tid} did not stop within {limit:?}")]
     Unstoppable { tid: i32, limit: Duration },
     #[error(transparent)]
@@ -67,8 +70,6 @@ pub struct Attached {
     chain: Option<FrameChain>,
     xstate: Vec<u8>,
     mask: u64,
-    /// A signal that came while the thread was borrowed (SIGSTOP cannot be blocked); sent again when it is let go.
-    deferred: Option<i32>,
     at: At,
     attached: bool,
     since: Instant,
@@ -91,7 +92,6 @@ impl Attached {
             chain: None,
             xstate: Vec::new(),
             mask: 0,
-            deferred: None,
             at: At::Found,
             attached: true,
             since: Instant::now(),
@@ -100,6 +100,7 @@ impl Attached {
         sys::interrupt(tid)?;
         match wait_until(tid, STOP_LIMIT)? {
             Some(Status::EventStop) => {}
+            Some(Status::GroupStop) => return Err(SeizeError::Stopped { tid }),
             Some(Status::Signal(signal)) => {
                 this.let_go(signal);
                 return Err(SeizeError::Signalled { tid });
@@ -111,7 +112,10 @@ impl Attached {
             Some(_) => return Err(SeizeError::Signalled { tid }),
             None => {
                 // The request to stop stays with the thread. It is answered as soon as it can be, by letting it go.
-                if !matches!(wait_until(tid, STOP_LIMIT), Ok(Some(Status::EventStop))) {
+                if !matches!(
+                    wait_until(tid, STOP_LIMIT),
+                    Ok(Some(Status::EventStop | Status::GroupStop))
+                ) {
                     this.attached = false;
                 }
                 return Err(SeizeError::Unstoppable { tid, limit: STOP_LIMIT });
@@ -175,8 +179,9 @@ impl Attached {
         let mut entry = self.at != At::Return;
         let mut returned = 0;
         self.at = At::Away;
+        let mut signal = 0;
         loop {
-            sys::run_to_syscall(self.tid)?;
+            sys::run_to_syscall(self.tid, std::mem::take(&mut signal))?;
             match wait_until(self.tid, CALL_LIMIT)? {
                 Some(Status::SyscallStop) => {
                     let registers = sys::registers(self.tid)?;
@@ -191,11 +196,11 @@ impl Attached {
                     }
                     entry = !entry;
                 }
-                // A group stop or a leftover of our interrupt: the thread has to end its call first.
-                Some(Status::EventStop | Status::OtherEvent(_)) => {}
-                Some(Status::Signal(signal)) if !arch::is_fault(signal) => {
-                    self.deferred = Some(signal);
-                }
+                // A group stop or a leftover of our interrupt: the thread has to end its call first. The kernel
+                // knows that its process is stopped, if it is, and stops the thread again when it is let go.
+                Some(Status::EventStop | Status::GroupStop | Status::OtherEvent(_)) => {}
+                // SIGSTOP, which cannot be blocked. It gets it now: kept for later it might outlive its SIGCONT.
+                Some(Status::Signal(came)) if !arch::is_fault(came) => signal = came,
                 Some(Status::Signal(signal)) => {
                     let at = Address(sys::registers(self.tid)?.rip);
                     self.recover();
@@ -226,7 +231,7 @@ impl Attached {
         let calling = arch::calling(&self.found.resumable, chain.home, function, arguments);
         sys::set_registers(self.tid, &calling)?;
         self.at = At::Away;
-        sys::run(self.tid)?;
+        sys::run(self.tid, 0)?;
         let start = Instant::now();
         while !ready() {
             if start.elapsed() > CALL_LIMIT {
@@ -240,7 +245,7 @@ impl Attached {
         sys::interrupt(self.tid)?;
         loop {
             match wait_until(self.tid, CALL_LIMIT)? {
-                Some(Status::EventStop) => break,
+                Some(Status::EventStop | Status::GroupStop) => break,
                 Some(status) => self.pass_on(status)?,
                 None => return Err(CallError::TimedOut(CALL_LIMIT)),
             }
@@ -272,11 +277,8 @@ impl Attached {
                 self.attached = false;
                 Err(CallError::Gone)
             }
-            Status::Signal(signal) => {
-                self.deferred = Some(signal);
-                Ok(sys::run(self.tid)?)
-            }
-            _ => Ok(sys::run(self.tid)?),
+            Status::Signal(signal) => Ok(sys::run(self.tid, signal)?),
+            _ => Ok(sys::run(self.tid, 0)?),
         }
     }
 
@@ -302,9 +304,9 @@ impl Attached {
             // time, EINTR if a handler runs for a signal that came meanwhile). Any other stop on the way would answer
             // the request (kernel/signal.c, ptrace_stop), so the skipped call's exit must not be one.
             sys::interrupt(tid)?;
-            sys::run(tid)?;
+            sys::run(tid, 0)?;
             match wait_until(tid, CALL_LIMIT)? {
-                Some(Status::EventStop) => {}
+                Some(Status::EventStop | Status::GroupStop) => {}
                 Some(Status::Gone) => {
                     self.attached = false;
                     return Err(CallError::Gone);
@@ -350,9 +352,6 @@ impl Attached {
         if std::mem::take(&mut self.attached) {
             // A failure means that the thread is gone.
             let _ = sys::detach(self.tid, signal);
-            if let Some(signal) = self.deferred.take() {
-                let _ = sys::signal_thread(self.tid, signal);
-            }
         }
     }
 }

@@ -38,7 +38,6 @@ pub enum Call {
     PidfdGetfd,
     Send,
     Receive,
-    Kill,
 }
 
 /// A kernel call that failed.
@@ -96,14 +95,14 @@ pub fn interrupt(tid: i32) -> Result<()> {
     ptrace(Call::Interrupt, libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }
 
-/// Lets a stopped thread run to its next system call entry or exit.
-pub fn run_to_syscall(tid: i32) -> Result<()> {
-    ptrace(Call::Syscall, libc::PTRACE_SYSCALL, tid, 0, 0).map(drop)
+/// Lets a stopped thread run to its next system call entry or exit, with `signal` (0: none).
+pub fn run_to_syscall(tid: i32, signal: i32) -> Result<()> {
+    ptrace(Call::Syscall, libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
 }
 
-/// Lets a stopped thread run.
-pub fn run(tid: i32) -> Result<()> {
-    ptrace(Call::Run, libc::PTRACE_CONT, tid, 0, 0).map(drop)
+/// Lets a stopped thread run, with `signal` (0: none).
+pub fn run(tid: i32, signal: i32) -> Result<()> {
+    ptrace(Call::Run, libc::PTRACE_CONT, tid, 0, signal as usize).map(drop)
 }
 
 /// Lets a stopped thread go, untraced, with `signal` (0: none).
@@ -111,19 +110,15 @@ pub fn detach(tid: i32, signal: i32) -> Result<()> {
     ptrace(Call::Detach, libc::PTRACE_DETACH, tid, 0, signal as usize).map(drop)
 }
 
-/// Sends a signal to one thread.
-pub fn signal_thread(tid: i32, signal: i32) -> Result<()> {
-    // SAFETY: no pointers are passed.
-    gate(Call::Kill, || unsafe { libc::syscall(libc::SYS_tkill, tid, signal) }).map(drop)
-}
-
 /// What became of a thread that was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Nothing yet.
     Running,
-    /// `PTRACE_EVENT_STOP`: our interrupt, or a group stop.
+    /// `PTRACE_EVENT_STOP` for our interrupt.
     EventStop,
+    /// `PTRACE_EVENT_STOP` for a signal that stops the process.
+    GroupStop,
     /// Entry or exit of a system call.
     SyscallStop,
     /// About to get this signal.
@@ -149,7 +144,8 @@ pub fn wait(tid: i32) -> Result<Status> {
     }
     let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
     Ok(match (event, signal) {
-        (libc::PTRACE_EVENT_STOP, _) => Status::EventStop,
+        (libc::PTRACE_EVENT_STOP, libc::SIGTRAP) => Status::EventStop,
+        (libc::PTRACE_EVENT_STOP, _) => Status::GroupStop,
         (0, s) if s == libc::SIGTRAP | 0x80 => Status::SyscallStop,
         (0, s) => Status::Signal(s),
         (e, _) => Status::OtherEvent(e),

@@ -200,6 +200,7 @@ fn borrow_one(
                     }
                     None => last = format!("thread {tid} cannot be traced"),
                 },
+                Err(SeizeError::Stopped { .. }) => return Err(AttachError::Stopped { pid }),
                 Err(error) => last = error.to_string(),
             }
         }
