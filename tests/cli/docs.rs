@@ -185,6 +185,11 @@ fn ps() {
 }
 
 #[test]
+fn stack() {
+    check("docs/stack.md");
+}
+
+#[test]
 fn eval() {
     check("docs/eval.md");
 }

@@ -20,4 +20,5 @@ mod refusals;
 mod signals;
 mod situations;
 mod smoke;
+mod stack;
 mod takeover;

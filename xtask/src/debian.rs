@@ -100,6 +100,57 @@ pub(crate) fn unpack(suite: &Suite<'_>, folder: &Path) -> Result<()> {
     bail!("debootstrap failed ({}):\n{}", output.status, tail.join("\n"))
 }
 
+/// Downloads one package of a suite by its name and unpacks its files below `folder`, installing nothing.
+pub(crate) fn unpack_package(suite: &str, package: &str, folder: &Path) -> Result<()> {
+    let own = folder.join(".apt");
+    for part in ["state/lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(own.join(part))?;
+    }
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let source = format!("deb [signed-by={keyring}] {} {suite} main\n", mirror()?);
+    fs::write(own.join("sources.list"), source)?;
+    let at = own.display();
+    // apt with folders of its own: the machine's lists and packages stay as they are.
+    let settings = format!(
+        "Dir::State \"{at}/state\";\nDir::State::status \"/dev/null\";\nDir::Cache \"{at}/cache\";\n\
+         Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
+         Acquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n"
+    );
+    let configuration = own.join("apt.conf");
+    fs::write(&configuration, settings)?;
+    let apt = |words: &[&str]| -> Result<()> {
+        let output = Command::new("apt-get")
+            .args(words)
+            .env("APT_CONFIG", &configuration)
+            .current_dir(&own)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run apt-get")?;
+        if !output.status.success() {
+            bail!(
+                "`apt-get {}` failed: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    };
+    apt(&["update", "-qq"])?;
+    apt(&["download", "-qq", package])?;
+    for entry in fs::read_dir(&own)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(package) && name.ends_with(".deb") {
+            let unpacked = Command::new("dpkg").arg("-x").arg(&path).arg(folder).status()?;
+            if !unpacked.success() {
+                bail!("`dpkg -x {}` failed", path.display());
+            }
+        }
+    }
+    fs::remove_dir_all(&own)?;
+    Ok(())
+}
+
 /// Older debootstraps do not know the newest suite's name; its rules are those of `sid`.
 fn script(suite: &str) -> Result<Option<PathBuf>> {
     let scripts = Path::new("/usr/share/debootstrap/scripts");

@@ -11,6 +11,7 @@ mod debian;
 mod dist;
 mod full;
 mod kills;
+mod layouts;
 mod pythons;
 mod record;
 mod stress;
@@ -54,6 +55,11 @@ const CHORES: &[Chore] = &[
         name: "kills",
         about: "let the client die at every step; no target may come to harm",
         run: kills::run,
+    },
+    Chore {
+        name: "layouts",
+        about: "write the rows of the version table from each interpreter's headers (--check: compare)",
+        run: layouts::run,
     },
     Chore {
         name: "pythons",

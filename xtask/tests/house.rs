@@ -189,6 +189,29 @@ fn no_file_grows_too_long() {
     assert_none("a file has one reason to change, and 600 lines at most", &long);
 }
 
+/// Where the version of a target may be compared with a number: the version table, and what reads and shows versions.
+const VERSION_TABLE: &[&str] = &["crates/cpython/src/layout", "crates/cpython/src/version.rs"];
+
+#[test]
+fn versions_are_compared_in_the_table_alone() {
+    let mut wrong = Vec::new();
+    for name in SILENT {
+        for (path, text) in files(&[&format!("crates/{name}/src")], &["rs"]) {
+            if is_test(&path) || VERSION_TABLE.iter().any(|home| path.starts_with(home)) {
+                continue;
+            }
+            for (line, code) in code(&text) {
+                let compares = ["Version::new(3", "minor <", "minor >", "minor ==", "minor !="];
+                let matches = code.contains("match") && code.contains("minor");
+                if matches || compares.iter().any(|word| code.contains(word)) {
+                    wrong.push(format!("{}:{line}: {}", path.display(), code.trim()));
+                }
+            }
+        }
+    }
+    assert_none("code asks the version table for a shape, not a version for its number", &wrong);
+}
+
 #[test]
 fn names_say_what_is_inside() {
     let vague: Vec<String> = files(&["crates", "xtask", "tests"], &["rs", "py"])

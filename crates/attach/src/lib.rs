@@ -6,6 +6,7 @@
 pub mod door;
 pub mod error;
 mod link;
+pub mod look;
 mod refusal;
 
 use std::time::{Duration, Instant};

@@ -18,6 +18,7 @@ use crate::commands;
     max_term_width = 100,
     after_help = "Examples:\n  \
                   spyhole ps                                   which Python processes are there\n  \
+                  spyhole stack 4123                           what each of its threads does\n  \
                   spyhole eval 4123 'len(cache)'               ask one process\n  \
                   spyhole eval gunicorn 'settings.DEBUG' --yes ask all workers, the odd one out comes first\n  \
                   spyhole console 4123                         a Python prompt inside the process\n  \
@@ -93,6 +94,7 @@ impl Entry {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Ps(commands::ps::Ps),
+    Stack(commands::stack::Stack),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Demo(commands::demo::Demo),

@@ -2,9 +2,26 @@
 //!
 //! It reads; it never writes, and never lets anything run.
 
+pub mod code;
+pub mod dicts;
+pub mod frames;
+pub mod instances;
+pub mod integers;
+pub mod layout;
+pub mod lines;
 pub mod locate;
+pub mod names;
 pub mod published;
+pub mod reader;
+pub mod runtime;
+pub mod text;
+pub mod threads;
 pub mod version;
 
+pub use layout::Layout;
 pub use locate::{NotPython, Runtime, locate};
+pub use reader::{Reader, Types};
 pub use version::Version;
+
+#[cfg(test)]
+mod tests;

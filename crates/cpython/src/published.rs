@@ -1,18 +1,18 @@
 //! The offsets that CPython 3.13+ publishes at the beginning of `_PyRuntime` (`Include/internal/pycore_debug_offsets.h`,
 //! `struct _Py_DebugOffsets`).
 //!
-//! Here is only what attaching needs: whether the owner of a 3.14+ process has switched remote debugging off (PEP 768).
+//! Here is what attaching needs: whether the owner of a 3.14+ process has switched remote debugging off (PEP 768). The
+//! offsets themselves are compared with the version table by `layout`.
 
 use spyhole_proc::Address;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
 
+use crate::layout;
 use crate::version::Version;
 
 const COOKIE: &[u8; 8] = b"xdebugpy";
 /// Position of `runtime_state.interpreters_head`.
 const INTERPRETERS_HEAD: u64 = 40;
-/// Position of `remote_debugging_enabled` within `debugger_support`, the table's last part.
-const REMOTE_DEBUGGING_ENABLED: u64 = 16;
 
 /// The table of one process.
 #[derive(Clone, Copy, Debug)]
@@ -29,25 +29,16 @@ impl Published {
         (&head[..8] == COOKIE).then(|| Self { runtime, version: Version::from_hex(version) })
     }
 
-    /// Position of the `debugger_support` part.
-    fn debugger_support(&self) -> Option<u64> {
-        match (self.version.major, self.version.minor) {
-            (3, 14) => Some(712),
-            (3, 15) => Some(840),
-            _ => None,
-        }
-    }
-
     /// Whether its owner allows code to be run from outside; `None` where the version knows no such switch.
     pub fn remote_debugging(&self, memory: &dyn ReadMemory) -> Result<Option<bool>, Unreadable> {
-        let Some(support) = self.debugger_support() else { return Ok(None) };
+        let Some(place) = layout::remote_debugging_switch(self.version) else { return Ok(None) };
         let head = memory.word(self.runtime.plus(INTERPRETERS_HEAD))?;
         let interpreter = memory.pointer(self.runtime.plus(head))?;
         if interpreter.is_null() {
             // Not initialised yet: nobody has decided.
             return Ok(None);
         }
-        let offset = memory.word(self.runtime.plus(support + REMOTE_DEBUGGING_ENABLED))?;
+        let offset = memory.word(self.runtime.plus(place))?;
         memory.half(interpreter.plus(offset)).map(|enabled| Some(enabled != 0))
     }
 }

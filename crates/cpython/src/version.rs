@@ -6,6 +6,8 @@ use spyhole_proc::Address;
 use spyhole_proc::elf::{Image, Segment};
 use spyhole_proc::memory::ReadMemory;
 
+use crate::layout;
+
 /// `sys.version_info` without its last two parts where they are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -19,9 +21,9 @@ impl Version {
         Self { major, minor, micro }
     }
 
-    /// Whether this build knows it: 3.6 to 3.15.
+    /// Whether this build knows it: whether it has a row in the version table.
     pub fn is_supported(self) -> bool {
-        self.major == 3 && (6..=15).contains(&self.minor)
+        layout::versions().any(|known| (known.major, known.minor) == (self.major, self.minor))
     }
 
     /// From `PY_VERSION_HEX` (`Include/patchlevel.h`).

@@ -14,6 +14,7 @@ pub mod pidfd;
 pub mod stat;
 pub mod stop;
 pub mod sys;
+pub mod syscalls;
 pub mod tasks;
 pub mod tracer;
 pub mod users;

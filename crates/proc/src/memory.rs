@@ -64,15 +64,78 @@ impl ReadMemory for Live {
 
 const PAGE: u64 = 4096;
 
+/// Pages that are copied together, at one moment, into memory that was made ready before.
+#[derive(Debug)]
+pub struct Copied {
+    pages: Vec<Address>,
+    bytes: Vec<u8>,
+    /// Which of the pages could be read.
+    held: Vec<bool>,
+}
+
+impl Copied {
+    /// Makes ready for these pages, which are not read yet.
+    pub fn of(pages: Vec<Address>) -> Self {
+        // Written to once, so that the copy itself meets no page that the kernel has yet to give.
+        let bytes = vec![1; pages.len() * PAGE as usize];
+        let held = vec![false; pages.len()];
+        Self { pages, bytes, held }
+    }
+
+    /// Copies, in as few calls as can be; a page that is gone is left out.
+    pub fn copy(&mut self, memory: Live) {
+        self.held.fill(false);
+        let ranges: Vec<(Address, usize)> =
+            self.pages.iter().map(|at| (*at, PAGE as usize)).collect();
+        let mut first = 0;
+        while first < ranges.len() {
+            let end = ranges.len().min(first + sys::RANGES_AT_MOST);
+            let place = first * PAGE as usize..end * PAGE as usize;
+            let read = sys::read_ranges(memory.pid, &ranges[first..end], &mut self.bytes[place]);
+            let whole = (read.unwrap_or(0) / PAGE as usize).min(end - first);
+            self.held[first..first + whole].fill(true);
+            // The one that ended it early is passed over.
+            first = if first + whole == end { end } else { first + whole + 1 };
+        }
+    }
+
+    /// Whether two copies of the same pages are alike.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.held == other.held && self.bytes == other.bytes
+    }
+}
+
 /// Remembers each page that was read: what is looked at together lies together, and a read costs a kernel call.
 pub struct Cached<M> {
     memory: M,
+    copied: Vec<u8>,
+    /// Places in `copied`, by page.
+    places: HashMap<u64, usize>,
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
 }
 
 impl<M: ReadMemory> Cached<M> {
     pub fn new(memory: M) -> Self {
-        Self { memory, pages: RefCell::new(HashMap::new()) }
+        Self::with(memory, Copied::of(Vec::new()))
+    }
+
+    /// A cache that begins with what was copied.
+    pub fn with(memory: M, copied: Copied) -> Self {
+        let held = copied.pages.iter().zip(&copied.held).enumerate();
+        let places = held
+            .filter(|(_, (_, held))| **held)
+            .map(|(index, (at, _))| (at.0 / PAGE, index * PAGE as usize))
+            .collect();
+        Self { memory, copied: copied.bytes, places, pages: RefCell::default() }
+    }
+
+    /// The addresses of the pages that were read since it began, in order.
+    pub fn added(&self) -> Vec<Address> {
+        let pages = self.pages.borrow();
+        let read = pages.iter().filter(|(_, bytes)| bytes.is_some());
+        let mut found: Vec<Address> = read.map(|(page, _)| Address(page * PAGE)).collect();
+        found.sort();
+        found
     }
 }
 
@@ -84,12 +147,17 @@ impl<M: ReadMemory> ReadMemory for Cached<M> {
         while done < buffer.len() {
             let here = address.0.checked_add(done as u64).ok_or(failed)?;
             let (page, within) = (here / PAGE, (here % PAGE) as usize);
-            let bytes = pages.entry(page).or_insert_with(|| {
-                let mut bytes = vec![0; PAGE as usize];
-                self.memory.read(Address(page * PAGE), &mut bytes).ok()?;
-                Some(bytes.into_boxed_slice())
-            });
-            let bytes = bytes.as_ref().ok_or(failed)?;
+            let bytes = match self.places.get(&page) {
+                Some(place) => &self.copied[*place..*place + PAGE as usize],
+                None => {
+                    let bytes = pages.entry(page).or_insert_with(|| {
+                        let mut bytes = vec![0; PAGE as usize];
+                        self.memory.read(Address(page * PAGE), &mut bytes).ok()?;
+                        Some(bytes.into_boxed_slice())
+                    });
+                    bytes.as_ref().ok_or(failed)?
+                }
+            };
             let count = (PAGE as usize - within).min(buffer.len() - done);
             buffer[done..done + count].copy_from_slice(&bytes[within..within + count]);
             done += count;
@@ -114,6 +182,22 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn pages_are_copied_around_those_that_are_missing() {
+        let own = vec![7_u8; 5 * PAGE as usize];
+        let first = (own.as_ptr() as u64).div_ceil(PAGE) * PAGE;
+        let live = Live { pid: std::process::id() as i32 };
+        let pages = [Address(first), Address(PAGE), Address(first + 2 * PAGE)];
+        let mut copied = Copied::of(pages.to_vec());
+        copied.copy(live);
+        assert_eq!(copied.held, [true, false, true]);
+        let copied = Cached::with(live, copied);
+        assert!(copied.added().is_empty());
+        assert_eq!(copied.bytes(Address(first + 2 * PAGE), 3).unwrap(), [7; 3]);
+        assert_eq!(copied.bytes(Address(first + PAGE), 3).unwrap(), [7; 3]);
+        assert_eq!(copied.added(), [Address(first + PAGE)]);
     }
 
     #[test]

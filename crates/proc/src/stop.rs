@@ -126,6 +126,17 @@ impl Attached {
         Ok(this)
     }
 
+    /// Lets a thread go that was only looked at, and gives how long it was held. A system call that the stop interrupted
+    /// goes on as if there had been none; also one that the kernel would otherwise end with `EINTR`.
+    pub fn release(mut self) -> Duration {
+        if self.at == At::Found && self.found.restarts() {
+            // A failure means that the thread is gone.
+            let _ = sys::set_registers(self.tid, &self.found.registers);
+        }
+        self.let_go(0);
+        self.since.elapsed()
+    }
+
     /// How long it has been stopped so far.
     pub fn held(&self) -> Duration {
         self.since.elapsed()

@@ -221,6 +221,26 @@ pub fn read_memory(pid: i32, address: Address, buffer: &mut [u8]) -> Result<usiz
     .map(|n| n as usize)
 }
 
+/// The most ranges that one call reads: `IOV_MAX`.
+pub const RANGES_AT_MOST: usize = 1024;
+
+/// Reads ranges of a process's memory in one call, one after the other into `buffer`, which is as long as all of them
+/// together; at most [`RANGES_AT_MOST`]. It stops at the first page that is missing, and tells the bytes read so far.
+pub fn read_ranges(pid: i32, ranges: &[(Address, usize)], buffer: &mut [u8]) -> Result<usize> {
+    let remote: Vec<libc::iovec> = ranges
+        .iter()
+        .map(|(at, length)| libc::iovec { iov_base: at.0 as *mut _, iov_len: *length })
+        .collect();
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let count = remote.len() as libc::c_ulong;
+    // SAFETY: `local` describes `buffer`, beyond which the kernel writes nothing however long the ranges are; the
+    // ranges are looked up in the other process by the kernel.
+    gate(Call::ReadMemory, || unsafe {
+        libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) as i64
+    })
+    .map(|n| n as usize)
+}
+
 /// Writes memory of a process (writable pages alone).
 pub fn write_memory(pid: i32, address: Address, bytes: &[u8]) -> Result<usize> {
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

@@ -1,5 +1,6 @@
 //! The threads of a process and what each is doing, from `/proc/PID/task`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 
@@ -21,6 +22,19 @@ pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
         .collect();
     ids.sort_by_key(|tid| (*tid != pid, *tid));
     Ok(ids)
+}
+
+/// The threads of a process by the numbers that it uses itself: others than ours in another pid namespace.
+pub fn inner_ids(pid: i32, tids: &[i32]) -> HashMap<i32, i32> {
+    let inner = |tid: i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        line.split_ascii_whitespace().next_back()?.parse::<i32>().ok()
+    };
+    if inner(pid).is_none_or(|inside| inside == pid) {
+        return tids.iter().map(|tid| (*tid, *tid)).collect();
+    }
+    tids.iter().filter_map(|tid| Some((inner(*tid)?, *tid))).collect()
 }
 
 /// What a thread is doing now.
@@ -73,5 +87,6 @@ mod tests {
         let ids = ids(pid).unwrap();
         assert_eq!(ids[0], pid);
         assert!(exists(pid, pid));
+        assert_eq!(inner_ids(pid, &ids).get(&pid), Some(&pid));
     }
 }

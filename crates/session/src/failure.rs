@@ -86,6 +86,15 @@ pub(crate) fn no_such_interpreter(target: &Target) -> EvalError {
     failure
 }
 
+/// A sub-interpreter was named that a look does not find.
+pub(crate) fn unknown_interpreter(target: &Target) -> EvalError {
+    let name = target.interpreter.as_deref().unwrap_or_default();
+    let message = format!("process {} has no interpreter `{name}`", target.pid);
+    let mut failure = error(ErrorKind::Unreachable, "Unreachable", message);
+    failure.hints.push(format!("see those that it has with `spyhole stack {}`", target.pid));
+    failure
+}
+
 /// The code has not ended in time. `at`: the expression that it is in.
 pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> EvalError {
     let message = match at {

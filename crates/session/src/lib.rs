@@ -13,8 +13,10 @@ pub mod evaluate;
 mod failure;
 pub mod model;
 mod names;
+mod pause;
 pub mod processes;
 mod received;
+pub mod snapshot;
 pub mod target;
 
 pub use cancel::Cancel;

@@ -2,6 +2,7 @@
 //!
 //! Every string that came from a target may hold anything; views escape it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A process and, where it matters, one of its interpreters: `PID/INTERP`.
@@ -218,4 +219,92 @@ pub struct Candidate {
     pub name: String,
     /// `function`, `class`, `module`, `keyword`, `property` or `value`.
     pub kind: String,
+}
+
+/// What a process was doing at one moment.
+#[derive(Clone, Debug)]
+pub struct ProcessStacks {
+    pub pid: i32,
+    /// `3.11.7`
+    pub python: String,
+    /// How long any of its threads was stopped.
+    pub paused: Duration,
+    /// Something changed while it was read.
+    pub torn: bool,
+    /// What else should be known of this look.
+    pub notes: Vec<String>,
+    pub interpreters: Vec<InterpreterStacks>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InterpreterStacks {
+    pub id: i64,
+    pub threads: Vec<ThreadStack>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ThreadStack {
+    /// As this machine numbers it; `None` where that could not be told.
+    pub native_id: Option<i32>,
+    pub ident: u64,
+    /// From `threading`, or else the kernel's name for it.
+    pub name: Option<String>,
+    pub daemon: Option<bool>,
+    pub state: ThreadState,
+    /// The system call that it waits in.
+    pub syscall: Option<String>,
+    pub holds_gil: bool,
+    /// Its frames changed while they were read.
+    pub torn: bool,
+    /// There are more frames than these.
+    pub cut: bool,
+    /// Innermost first.
+    pub frames: Vec<StackFrame>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadState {
+    /// On a processor, or about to be.
+    Running,
+    /// Waiting for the kernel.
+    Waiting,
+    /// Stopped by a signal or a tracer.
+    Stopped,
+    Unknown,
+}
+
+impl ThreadState {
+    /// As it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StackFrame {
+    /// Qualified where the version knows that; `None` if its code could not be read.
+    pub function: Option<Arc<str>>,
+    pub module: Option<Arc<str>>,
+    pub file: Option<Arc<str>>,
+    pub line: Option<u32>,
+    pub end_line: Option<u32>,
+    /// 0-based, in bytes of UTF-8.
+    pub column: Option<u32>,
+    pub end_column: Option<u32>,
+    /// In the order of the code; empty where they were not asked for.
+    pub locals: Vec<Local>,
+}
+
+/// A local variable, rendered from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Local {
+    pub name: String,
+    pub type_name: String,
+    pub repr: String,
+    pub truncated: bool,
 }

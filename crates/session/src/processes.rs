@@ -12,6 +12,7 @@ use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::users::Users;
 
 use crate::model::{Allowed, ProcessRow};
+use crate::snapshot;
 
 /// What a file makes of a process that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +84,18 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         executable: executable.ok().map(|p| p.to_string_lossy().into_owned()),
         age: process.age,
         threads: process.threads,
-        interpreters: None,
+        interpreters: interpreters(process.pid, kind),
         kind: what_it_is(&cmdline).map(str::to_owned),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),
         cmdline,
+    }
+}
+
+fn interpreters(pid: i32, kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::PyPy => None,
+        Kind::CPython(_) => snapshot::interpreters(&Pidfd::open(pid).ok()?),
     }
 }
 

@@ -8,9 +8,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use spyhole_cpython::layout;
 use spyhole_cpython::published::Published;
 use spyhole_cpython::version::runtime_address;
-use spyhole_cpython::{Runtime, Version, locate};
+use spyhole_cpython::{Runtime, Version};
 use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
@@ -26,6 +27,7 @@ use spyhole_stub::{Plan, entry, field};
 
 use super::Door;
 use crate::error::{AttachError, NotHere};
+use crate::look::{Seen, denied, see};
 use crate::{Link, MakeOpening, Opening, Options, refusal};
 
 pub(crate) struct Thread;
@@ -48,31 +50,8 @@ pub(crate) struct Blueprint {
 /// Looks for all that is needed, touching nothing.
 pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint, AttachError> {
     let pid = process.pid;
-    let maps = Maps::of(pid).map_err(|source| match source.kind() {
-        std::io::ErrorKind::PermissionDenied => denied(pid),
-        std::io::ErrorKind::NotFound => AttachError::Gone { pid },
-        _ => AttachError::Proc { pid, source },
-    })?;
-    if maps.is_empty() {
-        return Err(match refusal::check(process) {
-            Ok(()) => AttachError::Exiting { pid },
-            Err(error) => error,
-        });
-    }
-    let live = Live { pid };
-    // The map may be read by more than may read the memory.
-    if let Some(first) = maps.iter().find(|m| m.readable)
-        && live.bytes(first.start, 1).is_err()
-    {
-        return Err(if process.has_ended() { AttachError::Gone { pid } } else { denied(pid) });
-    }
-    let memory = Cached::new(live);
-    let runtime =
-        locate(&memory, &maps).map_err(|reason| AttachError::NotPython { pid, reason })?;
-    let version = runtime.version.ok_or(AttachError::NotInitialised { pid })?;
-    if !version.is_supported() {
-        return Err(AttachError::Unsupported { pid, version });
-    }
+    let memory = Cached::new(Live { pid });
+    let Seen { maps, runtime, version } = see(process, &memory)?;
     if !override_opt_out && is_switched_off(&memory, &runtime) {
         return Err(AttachError::OptedOut { pid });
     }
@@ -98,7 +77,7 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         plan: Plan {
             base: base.0,
             functions: functions(&memory, &runtime)?,
-            make_gil: version < Version::new(3, 7, 0),
+            make_gil: layout::makes_gil_late(version),
             stack_size: STACK_SIZE,
         },
         restorer,
@@ -121,11 +100,6 @@ fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
         .and_then(|at| Published::read(memory, at))
         .and_then(|p| p.remote_debugging(memory).ok().flatten())
         == Some(false)
-}
-
-fn denied(pid: i32) -> AttachError {
-    let cause = spyhole_proc::access::explain(pid);
-    AttachError::Denied { pid, reason: cause.to_string(), hint: cause.hint() }
 }
 
 fn functions(

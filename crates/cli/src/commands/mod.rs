@@ -7,6 +7,7 @@ pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod ps;
 mod questions;
+pub(crate) mod stack;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -31,6 +32,7 @@ pub(crate) fn run() -> u8 {
     }
     let (outcome, json) = match arguments.command {
         Command::Ps(command) => (command.run(&terminal), command.json),
+        Command::Stack(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Demo(command) => (command.run(&terminal), false),

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use spyhole_session::model::{
-    Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, Left, Outcome, Place, ProcessRow,
-    Raised, Relation, Running, SyntaxPlace, TraceFrame, Value,
+    Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, InterpreterStacks, Left, Local,
+    Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, StackFrame, SyntaxPlace,
+    ThreadStack, ThreadState, TraceFrame, Value,
 };
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
 use super::terminal::Terminal;
 use super::text::Text;
-use super::{answers, json, leaving, processes, watch};
+use super::{answers, json, leaving, processes, stacks, watch};
 use crate::failure::Failure;
 
 const EVIL: &str = "\x1b]0;gone\x07\x1b[2J\r\u{9b}31m\u{202e}drow\u{200b}\u{feff}\x7f\x00\u{e0041}";
@@ -126,7 +127,48 @@ fn row() -> ProcessRow {
     }
 }
 
+fn process() -> ProcessStacks {
+    let frame = StackFrame {
+        function: Some(EVIL.into()),
+        module: Some(EVIL.into()),
+        file: Some(EVIL.into()),
+        line: Some(1),
+        locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
+        ..StackFrame::default()
+    };
+    let thread = ThreadStack {
+        native_id: Some(1),
+        ident: 1,
+        name: Some(evil()),
+        daemon: None,
+        state: ThreadState::Waiting,
+        syscall: Some("read".to_owned()),
+        holds_gil: true,
+        torn: true,
+        cut: true,
+        frames: vec![frame.clone(), frame, StackFrame::default()],
+    };
+    ProcessStacks {
+        pid: 1,
+        python: evil(),
+        paused: Duration::ZERO,
+        torn: true,
+        notes: vec![evil()],
+        interpreters: vec![
+            InterpreterStacks { id: 0, threads: vec![thread.clone(), thread] },
+            InterpreterStacks { id: 1, threads: Vec::new() },
+        ],
+    }
+}
+
 fn everything(terminal: &Terminal) {
+    let seen = [process(), process()];
+    for (all, width) in [(false, None), (true, None), (false, Some(80)), (true, Some(20))] {
+        terminal.data(&stacks::text(&seen, all, width)).unwrap();
+    }
+    terminal.talk(&stacks::notes(&seen));
+    terminal.json_document(&stacks::json(&seen)).unwrap();
+
     let report = report();
     for answer in &report.answers {
         answers::one(terminal, answer).unwrap();

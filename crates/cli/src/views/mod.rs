@@ -8,6 +8,7 @@ pub(crate) mod json;
 pub(crate) mod leaving;
 pub(crate) mod log;
 pub(crate) mod processes;
+pub(crate) mod stacks;
 pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod traceback;

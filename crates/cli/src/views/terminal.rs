@@ -140,6 +140,12 @@ impl Terminal {
         Ok(self.write(Stream::Data, &self.json_text(value, pretty))?)
     }
 
+    /// Writes a JSON document that is text already, as data.
+    pub(crate) fn json_document(&self, json: &str) -> Result<(), OutputError> {
+        let safe = if self.raw { json.into() } else { escape_json(json) };
+        Ok(self.write(Stream::Data, &Text::of(safe))?)
+    }
+
     /// Writes one JSON document as talk: how an error looks to a script.
     pub(crate) fn talk_json(&self, value: &serde_json::Value) {
         let _ = self.write(Stream::Talk, &self.json_text(value, false));

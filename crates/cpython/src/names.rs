@@ -1,0 +1,78 @@
+//! What CPython's own modules keep: the names of threads, and of modules.
+//!
+//! It knows `threading._active` (`Lib/threading.py`) and `__name__`. A program that never imported `threading`, or that
+//! put something else in its place, has no names here.
+
+use std::collections::HashMap;
+
+use spyhole_proc::Address;
+
+use crate::reader::Reader;
+use crate::runtime::InterpreterState;
+
+/// What `threading` knows of a thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadName {
+    pub name: Option<String>,
+    pub daemon: Option<bool>,
+}
+
+const NAME_AT_MOST: usize = 200;
+const THREADS_AT_MOST: usize = 1 << 16;
+
+impl Reader<'_> {
+    /// The dict of a module that an interpreter has imported.
+    pub fn module_dict(&self, interpreter: &InterpreterState, name: &str) -> Option<Address> {
+        let kind = self.kind(interpreter.modules).ok()?;
+        if kind != self.types.dict {
+            return None;
+        }
+        let module = self.dict_item(interpreter.modules, name)?;
+        let dict = self.memory.pointer(module.plus(self.layout.objects.module_dict)).ok()?;
+        (self.kind(dict).ok()? == self.types.dict).then_some(dict)
+    }
+
+    /// The threads that `threading` of an interpreter knows, by ident.
+    pub fn thread_names(&self, interpreter: &InterpreterState) -> HashMap<u64, ThreadName> {
+        let entries = self
+            .module_dict(interpreter, "threading")
+            .and_then(|dict| self.dict_item(dict, "_active"))
+            .filter(|active| self.kind(*active).is_ok_and(|kind| kind == self.types.dict))
+            .and_then(|active| self.dict_entries(active, THREADS_AT_MOST).ok())
+            .unwrap_or_default();
+        entries
+            .iter()
+            .filter_map(|entry| Some((self.word(entry.key)?, self.thread_name(entry.value))))
+            .collect()
+    }
+
+    fn thread_name(&self, thread: Address) -> ThreadName {
+        const ATTRIBUTES_AT_MOST: usize = 100;
+        let attributes =
+            self.attributes(thread, ATTRIBUTES_AT_MOST).ok().flatten().unwrap_or_default();
+        let find = |name: &str| {
+            attributes.iter().find(|entry| self.is_text(entry.key, name)).map(|entry| entry.value)
+        };
+        let daemon = find("_daemonic").and_then(|value| {
+            [(self.types.yes, true), (self.types.no, false)]
+                .into_iter()
+                .find_map(|(at, daemon)| (at == value).then_some(daemon))
+        });
+        ThreadName {
+            name: find("_name").and_then(|at| self.text(at, NAME_AT_MOST)).map(|text| text.text),
+            daemon,
+        }
+    }
+
+    /// `__name__` of a frame's globals.
+    pub fn module_name(&self, globals: Address) -> Option<String> {
+        // It is among the first that a module gets; a huge dict is not searched for it.
+        const LOOKED_AT: usize = 64;
+        if self.kind(globals).ok()? != self.types.dict {
+            return None;
+        }
+        let entries = self.dict_entries(globals, LOOKED_AT).ok()?;
+        let name = entries.iter().find(|entry| self.is_text(entry.key, "__name__"))?.value;
+        self.text(name, NAME_AT_MOST).map(|text| text.text)
+    }
+}

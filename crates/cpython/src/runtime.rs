@@ -1,0 +1,153 @@
+//! The interpreters of a process and who holds the GIL.
+//!
+//! It knows the variables where these lists begin (`Python/pylifecycle.c`, `Python/pystate.c`) and how to follow them,
+//! within bounds. What a thread does is told by `threads` and `frames`.
+
+use spyhole_proc::Address;
+use spyhole_proc::memory::{ReadMemory, Unreadable};
+use thiserror::Error;
+
+use crate::layout::{Gil, Layout};
+use crate::locate::Runtime;
+use crate::version::runtime_address;
+
+/// Why the list of interpreters was not found.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum RootsError {
+    #[error("it does not export `{symbol}`")]
+    NoSymbol { symbol: &'static str },
+    #[error("the function `PyInterpreterState_Head` has an unknown form")]
+    UnknownFunction,
+}
+
+/// Where everything begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// Where the address of the first interpreter is stored.
+    interpreters: Address,
+    /// `_PyRuntime`, or the variable `_PyThreadState_Current` before there was one.
+    gil: Address,
+}
+
+/// An interpreter's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterpreterState {
+    pub address: Address,
+    /// 0 is the main one.
+    pub id: i64,
+    /// The state of its first thread.
+    pub threads: Address,
+    /// `sys.modules`
+    pub modules: Address,
+}
+
+/// More interpreters than anybody has; a list that is longer is not one.
+const INTERPRETERS_AT_MOST: usize = 1024;
+
+impl Roots {
+    pub fn find(
+        memory: &dyn ReadMemory,
+        runtime: &Runtime,
+        layout: &Layout,
+    ) -> Result<Self, RootsError> {
+        if let Some(offset) = layout.runtime_interpreters {
+            let symbol = "_PyRuntime";
+            let at =
+                runtime_address(memory, &runtime.python).ok_or(RootsError::NoSymbol { symbol })?;
+            return Ok(Self { interpreters: at.plus(offset), gil: at });
+        }
+        let symbol = |symbol: &'static str| {
+            let found = runtime.python_symbol(memory, symbol);
+            found.map(|s| s.address).ok_or(RootsError::NoSymbol { symbol })
+        };
+        let function = symbol("PyInterpreterState_Head")?;
+        let code = memory.bytes(function, 24).map_err(|_| RootsError::UnknownFunction)?;
+        let loaded = loaded_variable(function, &code).ok_or(RootsError::UnknownFunction)?;
+        Ok(Self { interpreters: loaded, gil: symbol("_PyThreadState_Current")? })
+    }
+
+    /// All interpreters, the main one first.
+    pub fn interpreters(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+    ) -> Result<Vec<InterpreterState>, Unreadable> {
+        let mut states: Vec<InterpreterState> = Vec::new();
+        let mut at = memory.pointer(self.interpreters)?;
+        while !at.is_null()
+            && states.len() < INTERPRETERS_AT_MOST
+            && !states.iter().any(|state| state.address == at)
+        {
+            let of = &layout.interpreter;
+            states.push(InterpreterState {
+                address: at,
+                id: of.id.map_or(Ok(0), |id| memory.word(at.plus(id)))? as i64,
+                threads: memory.pointer(at.plus(of.threads))?,
+                modules: memory.pointer(at.plus(of.modules))?,
+            });
+            at = memory.pointer(at.plus(of.next))?;
+        }
+        // A new one is put before the others.
+        states.reverse();
+        if layout.interpreter.id.is_none() {
+            for (number, state) in (0..).zip(&mut states) {
+                state.id = number;
+            }
+        }
+        states.sort_by_key(|state| state.id);
+        Ok(states)
+    }
+
+    /// The state of the thread that holds the GIL of an interpreter; `None`: nobody does.
+    pub fn holder(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        interpreter: &InterpreterState,
+    ) -> Result<Option<Address>, Unreadable> {
+        let gil = match (layout.shape.gil, layout.interpreter.gil) {
+            (Gil::Interpreter, Some(gil)) => memory.pointer(interpreter.address.plus(gil))?,
+            _ => self.gil,
+        };
+        let holder = match layout.gil {
+            None => memory.pointer(gil)?,
+            Some(words) if memory.half(gil.plus(words.locked))? == 1 => {
+                memory.pointer(gil.plus(words.holder))?
+            }
+            Some(_) => Address(0),
+        };
+        Ok((!holder.is_null()).then_some(holder))
+    }
+}
+
+/// The variable that a function returns: `mov DISPLACEMENT(%rip), %rax`, before which only a landing pad or the
+/// setting up of a frame may stand.
+fn loaded_variable(function: Address, code: &[u8]) -> Option<Address> {
+    const LOAD: [u8; 3] = [0x48, 0x8b, 0x05];
+    const BEFORE: [&[u8]; 4] = [
+        &[],
+        &[0xf3, 0x0f, 0x1e, 0xfa],
+        &[0x55, 0x48, 0x89, 0xe5],
+        &[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5],
+    ];
+    BEFORE.iter().find_map(|before| {
+        let rest = code.strip_prefix(*before)?.strip_prefix(&LOAD)?;
+        let displacement = i32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
+        let next = function.plus((before.len() + LOAD.len() + 4) as u64);
+        Some(next.plus(i64::from(displacement) as u64))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_of_a_getter_is_decoded() {
+        let plain = [0x48, 0x8b, 0x05, 0x10, 0, 0, 0, 0xc3];
+        assert_eq!(loaded_variable(Address(0x1000), &plain), Some(Address(0x1017)));
+        let padded = [0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x8b, 0x05, 0xf0, 0xff, 0xff, 0xff, 0xc3];
+        assert_eq!(loaded_variable(Address(0x1000), &padded), Some(Address(0xffb)));
+        assert_eq!(loaded_variable(Address(0x1000), &[0x90; 8]), None);
+    }
+}

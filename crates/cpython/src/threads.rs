@@ -1,0 +1,145 @@
+//! The threads of an interpreter: their states, and which thread of the process each belongs to.
+//!
+//! It knows thread states (`Include/cpython/pystate.h`). Their frames are followed by `frames`, and their names, which
+//! CPython itself does not know, are found by `names`.
+
+use std::collections::{HashMap, HashSet};
+
+use spyhole_proc::Address;
+use spyhole_proc::memory::{ReadMemory, Unreadable};
+
+use crate::layout::Layout;
+use crate::runtime::InterpreterState;
+
+/// A thread's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadState {
+    pub address: Address,
+    /// `threading.get_ident()`: on Linux the address of the C library's descriptor.
+    pub ident: u64,
+    /// As the process itself numbers its threads, where the version stores it.
+    pub native_id: Option<i32>,
+}
+
+/// More threads than a process gets; a list that is longer is not one.
+pub const THREADS_AT_MOST: usize = 1 << 16;
+
+/// The states of an interpreter's threads, oldest first and at most `most`, and whether the list was whole.
+pub fn states(
+    memory: &dyn ReadMemory,
+    layout: &Layout,
+    interpreter: &InterpreterState,
+    most: usize,
+) -> (Vec<ThreadState>, bool) {
+    let mut states: Vec<ThreadState> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut at = interpreter.threads;
+    let mut whole = true;
+    while !at.is_null() {
+        if states.len() == most || !seen.insert(at) {
+            whole = false;
+            break;
+        }
+        let Ok((state, next)) = state(memory, layout, interpreter, at) else {
+            whole = false;
+            break;
+        };
+        match state {
+            Some(state) => states.push(state),
+            // Freed and used for something else meanwhile.
+            None => {
+                whole = false;
+                break;
+            }
+        }
+        at = next;
+    }
+    // A new one is put before the others.
+    states.reverse();
+    (states, whole)
+}
+
+/// States whose numbers may be those of another thread: they are of a sub-interpreter, and a state of another interpreter
+/// has the same ones.
+pub fn doubtful(layout: &Layout, all: &[(i64, ThreadState)]) -> HashSet<Address> {
+    if !layout.shape.inherits_ids {
+        return HashSet::new();
+    }
+    // An ident with the interpreters that have it: one, or more than one.
+    let mut homes: HashMap<u64, (i64, bool)> = HashMap::new();
+    for (id, state) in all {
+        let home = homes.entry(state.ident).or_insert((*id, false));
+        home.1 |= home.0 != *id;
+    }
+    all.iter()
+        .filter(|(id, state)| *id != 0 && homes.get(&state.ident).is_some_and(|home| home.1))
+        .map(|(_, state)| state.address)
+        .collect()
+}
+
+fn state(
+    memory: &dyn ReadMemory,
+    layout: &Layout,
+    interpreter: &InterpreterState,
+    at: Address,
+) -> Result<(Option<ThreadState>, Address), Unreadable> {
+    let of = &layout.thread;
+    let next = memory.pointer(at.plus(of.next))?;
+    if memory.pointer(at.plus(of.interpreter))? != interpreter.address {
+        return Ok((None, next));
+    }
+    let native_id = match of.native_id {
+        Some(offset) => Some(memory.word(at.plus(offset))? as i32),
+        None => None,
+    };
+    let state = ThreadState { address: at, ident: memory.word(at.plus(of.ident))?, native_id };
+    Ok((Some(state), next))
+}
+
+/// Where the C library's thread descriptor holds the thread's number: found by looking, as no header tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    offset: u64,
+}
+
+/// Where glibc has it on x86_64 since 2.4 (`nptl/descr.h`); looked at first.
+const USUAL: u64 = 720;
+const DESCRIPTOR_LENGTH: usize = 2304;
+
+impl Descriptor {
+    /// Finds the one place that holds a living thread's number, a different one in each descriptor.
+    pub fn calibrate(memory: &dyn ReadMemory, idents: &[u64], tids: &[i32]) -> Option<Self> {
+        const SAMPLES: usize = 16;
+        let descriptors: Vec<Vec<u8>> = idents
+            .iter()
+            .filter_map(|ident| memory.bytes(Address(*ident), DESCRIPTOR_LENGTH).ok())
+            .take(SAMPLES)
+            .collect();
+        if descriptors.is_empty() {
+            return None;
+        }
+        let number = |descriptor: &[u8], offset: usize| {
+            descriptor.get(offset..offset + 4)?.try_into().ok().map(i32::from_le_bytes)
+        };
+        let fits = |offset: usize| {
+            let found: Vec<i32> = descriptors.iter().filter_map(|d| number(d, offset)).collect();
+            let living = found.iter().filter(|tid| tids.contains(tid)).count();
+            let distinct: HashSet<&i32> = found.iter().collect();
+            // A thread may have ended since the numbers were listed.
+            living > 0 && living * 2 > descriptors.len() && distinct.len() == found.len()
+        };
+        if fits(USUAL as usize) {
+            return Some(Self { offset: USUAL });
+        }
+        let mut others = (0..DESCRIPTOR_LENGTH - 4).step_by(4).filter(|offset| fits(*offset));
+        match (others.next(), others.next()) {
+            (Some(offset), None) => Some(Self { offset: offset as u64 }),
+            _ => None,
+        }
+    }
+
+    /// The number of the thread with this descriptor.
+    pub fn native_id(&self, memory: &dyn ReadMemory, ident: u64) -> Option<i32> {
+        memory.half(Address(ident).plus(self.offset)).ok().map(|tid| tid as i32)
+    }
+}

@@ -1,0 +1,25 @@
+//! The names of system calls.
+//!
+//! It knows those of the kernels that are around today; a newer one has a number alone.
+
+const TABLE: &str = include_str!("syscalls/x86_64.txt");
+
+/// The name of a system call: `futex`.
+pub fn name(number: i64) -> Option<&'static str> {
+    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once(' '))
+        .find_map(|(known, name)| (known.parse() == Ok(number)).then_some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn numbers_have_names() {
+        assert_eq!(name(libc::SYS_futex), Some("futex"));
+        assert_eq!(name(libc::SYS_epoll_wait), Some("epoll_wait"));
+        assert_eq!(name(99_999), None);
+    }
+}

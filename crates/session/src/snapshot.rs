@@ -1,0 +1,278 @@
+//! What all threads of a process do, read from outside.
+//!
+//! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread;
+
+use spyhole_attach::AttachError;
+use spyhole_attach::look::{self, Seen};
+use spyhole_cpython::code::Code;
+use spyhole_cpython::frames::{End, RawFrame};
+use spyhole_cpython::layout::Mismatch;
+use spyhole_cpython::names::ThreadName;
+use spyhole_cpython::runtime::{Roots, RootsError};
+use spyhole_cpython::threads::{self, Descriptor};
+use spyhole_cpython::{Layout, NotPython, Reader, Runtime, Types, Version};
+use spyhole_proc::Address;
+use spyhole_proc::memory::{Cached, Live};
+use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::tasks::{self, Activity};
+use spyhole_proc::{stat, syscalls};
+
+use crate::model::{
+    EvalError, InterpreterStacks, ProcessStacks, StackFrame, ThreadStack, ThreadState,
+};
+use crate::pause::{Moment, SeenThread, View};
+use crate::{failure, target::Target};
+
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Stop the thread that holds the GIL for the moment of the copy.
+    pub pause: bool,
+}
+
+/// The stacks of one process, or why there are none.
+#[derive(Debug)]
+pub struct Look {
+    pub pid: i32,
+    pub outcome: Result<ProcessStacks, EvalError>,
+}
+
+/// Processes that are looked at the same time.
+const AT_ONCE: usize = 8;
+
+/// Looks at all targets.
+pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
+    let mut looks = Vec::with_capacity(targets.len());
+    for part in targets.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            let one = |target: &Target| Look { pid: target.pid, outcome: stacks(target, options) };
+            let (first, rest) = part.split_first().expect("a chunk is not empty");
+            let threads: Vec<_> =
+                rest.iter().map(|target| scope.spawn(move || one(target))).collect();
+            looks.push(one(first));
+            for thread in threads {
+                looks.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+        });
+    }
+    looks
+}
+
+fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
+    let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
+    let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
+    if let Some(wanted) = &target.interpreter {
+        stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
+        if stacks.interpreters.is_empty() {
+            return Err(failure::unknown_interpreter(target));
+        }
+    }
+    // A number that passed to another process in the meantime told of the wrong one.
+    if process.has_ended() {
+        return Err(failure::gone(target.pid));
+    }
+    Ok(stacks)
+}
+
+/// What is needed to read a process's interpreters.
+struct Opened {
+    memory: Cached<Live>,
+    runtime: Runtime,
+    version: Version,
+    layout: Layout,
+    mismatches: Vec<Mismatch>,
+    roots: Roots,
+}
+
+fn open(process: &Pidfd) -> Result<Opened, AttachError> {
+    let pid = process.pid;
+    let memory = Cached::new(Live { pid });
+    let Seen { runtime, version, .. } = look::see(process, &memory)?;
+    let begin = spyhole_cpython::version::runtime_address(&memory, &runtime.python);
+    let (layout, mismatches) = Layout::of_process(&memory, version, begin)
+        .map_err(|_| AttachError::Unsupported { pid, version })?;
+    let roots = Roots::find(&memory, &runtime, &layout).map_err(|error| match error {
+        RootsError::NoSymbol { .. } | RootsError::UnknownFunction => {
+            AttachError::NotPython { pid, reason: NotPython::NoRuntime }
+        }
+    })?;
+    Ok(Opened { memory, runtime, version, layout, mismatches, roots })
+}
+
+/// How many interpreters a process has; `None` if that cannot be seen.
+pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
+    let opened = open(process).ok()?;
+    let states = opened.roots.interpreters(&opened.memory, &opened.layout).ok()?;
+    u32::try_from(states.len()).ok().filter(|count| *count > 0)
+}
+
+fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
+    let pid = process.pid;
+    let Opened { memory, runtime, version, layout, mismatches, roots } = open(process)?;
+    let types = Types::find(&memory, &runtime);
+    let tids = tasks::ids(pid).map_err(|_| AttachError::Gone { pid })?;
+    let tids = tasks::inner_ids(pid, &tids);
+    let descriptor =
+        layout.thread.native_id.is_none().then(|| calibrate(pid, &layout, &roots, &tids));
+    let view = View { pid, layout, roots, descriptor: descriptor.flatten(), tids };
+    let moment = view.moment(options.pause);
+    if moment.interpreters.is_empty() {
+        return Err(AttachError::NotInitialised { pid });
+    }
+    let mut notes: Vec<String> = mismatches
+        .iter()
+        .map(|m| {
+            format!(
+                "`{}` is {} in this process, not {} as in the version table",
+                m.name, m.process, m.table
+            )
+        })
+        .collect();
+    if let Some(reason) = &moment.not_paused {
+        notes.push(format!("it was read while it ran: {reason}"));
+    }
+    let reader = Reader { memory: &moment.memory, layout: &view.layout, types: &types };
+    let all: Vec<_> = moment
+        .interpreters
+        .iter()
+        .flat_map(|i| i.threads.iter().map(|thread| (i.state.id, thread.state)))
+        .collect();
+    let doubtful = threads::doubtful(&view.layout, &all);
+    let stopped = stat::Stat::of(pid).is_ok_and(|stat| stat.is_stopped());
+    if !doubtful.is_empty() {
+        notes.push(format!(
+            "which native threads run {} of its sub-interpreters is not known: Python {version} keeps others' numbers",
+            doubtful.len()
+        ));
+    }
+    let mut resolver =
+        Resolver { reader, stopped, doubtful, codes: HashMap::new(), modules: HashMap::new() };
+    let interpreters = moment
+        .interpreters
+        .iter()
+        .map(|interpreter| {
+            let names = reader.thread_names(&interpreter.state);
+            let threads = interpreter.threads.iter().map(|thread| {
+                let holds_gil = interpreter.holder == Some(thread.state.address);
+                resolver.thread(&view, &moment, thread, names.get(&thread.state.ident), holds_gil)
+            });
+            InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
+        })
+        .collect();
+    let torn = moment.torn
+        || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
+    Ok(ProcessStacks {
+        pid,
+        python: version.to_string(),
+        paused: moment.paused,
+        torn,
+        notes,
+        interpreters,
+    })
+}
+
+fn calibrate(
+    pid: i32,
+    layout: &Layout,
+    roots: &Roots,
+    tids: &HashMap<i32, i32>,
+) -> Option<Descriptor> {
+    let memory = Cached::new(Live { pid });
+    let interpreters = roots.interpreters(&memory, layout).ok()?;
+    // Some are enough, and those of the main interpreter are sure to be its own.
+    const SAMPLES: usize = 32;
+    let idents: Vec<u64> = interpreters
+        .iter()
+        .take(1)
+        .flat_map(|interpreter| threads::states(&memory, layout, interpreter, SAMPLES).0)
+        .map(|state| state.ident)
+        .collect();
+    let inner: Vec<i32> = tids.keys().copied().collect();
+    Descriptor::calibrate(&memory, &idents, &inner)
+}
+
+/// Remembers what was looked up: many frames run the same code.
+struct Resolver<'a> {
+    reader: Reader<'a>,
+    /// The whole process is stopped by a signal.
+    stopped: bool,
+    /// States whose numbers may be another thread's.
+    doubtful: HashSet<Address>,
+    codes: HashMap<Address, Option<Code>>,
+    modules: HashMap<Address, Option<Arc<str>>>,
+}
+
+impl Resolver<'_> {
+    fn thread(
+        &mut self,
+        view: &View,
+        moment: &Moment,
+        thread: &SeenThread,
+        name: Option<&ThreadName>,
+        holds_gil: bool,
+    ) -> ThreadStack {
+        let doubtful = self.doubtful.contains(&thread.state.address);
+        let tid = view.tid(&moment.memory, &thread.state).filter(|_| !doubtful);
+        let (state, syscall) = match tid {
+            Some(_) if self.stopped => (ThreadState::Stopped, None),
+            Some(tid) => doing(view.pid, tid),
+            None => (ThreadState::Unknown, None),
+        };
+        let native_name = || {
+            let stat = stat::Stat::of_thread(view.pid, tid?).ok()?;
+            Some(String::from_utf8_lossy(&stat.comm).into_owned())
+        };
+        ThreadStack {
+            native_id: tid,
+            ident: thread.state.ident,
+            name: name.and_then(|known| known.name.clone()).or_else(native_name),
+            daemon: name.and_then(|known| known.daemon),
+            state,
+            syscall,
+            holds_gil,
+            torn: thread.moved || thread.stack.end == End::Torn,
+            cut: thread.stack.end == End::Cut,
+            frames: thread.stack.frames.iter().filter_map(|frame| self.frame(frame)).collect(),
+        }
+    }
+
+    /// `None` for a frame that runs no Python code.
+    fn frame(&mut self, frame: &RawFrame) -> Option<StackFrame> {
+        let reader = self.reader;
+        let code =
+            self.codes.entry(frame.code).or_insert_with(|| Code::read(&reader, frame.code).ok());
+        let Some(code) = code else { return Some(StackFrame::default()) };
+        let location = code.location(&reader, frame);
+        let module = self
+            .modules
+            .entry(frame.globals)
+            .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
+            .clone();
+        Some(StackFrame {
+            function: Some(code.function.clone()),
+            module,
+            file: Some(code.file.clone()),
+            line: location.line,
+            end_line: location.end_line,
+            column: location.column,
+            end_column: location.end_column,
+            locals: Vec::new(),
+        })
+    }
+}
+
+fn doing(pid: i32, tid: i32) -> (ThreadState, Option<String>) {
+    match tasks::activity(pid, tid) {
+        Ok(Activity::Blocked { number, .. }) => {
+            let name = syscalls::name(number).map_or_else(|| number.to_string(), str::to_owned);
+            (ThreadState::Waiting, Some(name))
+        }
+        Ok(Activity::Running) => (ThreadState::Running, None),
+        Ok(Activity::Faulting) => (ThreadState::Waiting, None),
+        Err(_) => (ThreadState::Unknown, None),
+    }
+}
