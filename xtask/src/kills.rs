@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::record;
 use crate::ward::{Harm, Kind, Tally, Ward};
 
-/// The versions that the issue of reliability is decided on.
+/// The versions on which reliability is measured.
 pub(crate) const VERSIONS: &[&str] = &["3.6", "3.8", "3.11", "3.13", "3.14"];
 
 /// What is attached to. A thread that is blocked is brought home in other ways than one that runs, and a call that
