@@ -201,6 +201,14 @@ fn borrow_one(
                     None => last = format!("thread {tid} cannot be traced"),
                 },
                 Err(SeizeError::Stopped { .. }) => return Err(AttachError::Stopped { pid }),
+                // It may stop any moment, and only the end of this tracer lets it go then: nothing else is tried.
+                Err(error @ SeizeError::Unstoppable { .. }) => {
+                    return Err(AttachError::NoSafeThread {
+                        pid,
+                        within: patience,
+                        last: error.to_string(),
+                    });
+                }
                 Err(error) => last = error.to_string(),
             }
         }
