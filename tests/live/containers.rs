@@ -20,7 +20,7 @@ fn within(test: &str, python: &Interpreter, namespaces: &[&str]) -> Option<Subje
 }
 
 fn is_allowed(namespaces: &[&str]) -> bool {
-    let made = Command::new("unshare").args(namespaces).args(["--", "true"]).output();
+    let made = Command::new("unshare").args(namespaces).args(["--fork", "--", "true"]).output();
     made.is_ok_and(|output| output.status.success())
 }
 
