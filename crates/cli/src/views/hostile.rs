@@ -140,7 +140,6 @@ fn process() -> ProcessStacks {
         end_column: Some(9),
         source: SourceLine::Text(EVIL.into()),
         locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
-        ..StackFrame::default()
     };
     let thread = ThreadStack {
         native_id: Some(1),

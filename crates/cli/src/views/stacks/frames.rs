@@ -102,14 +102,45 @@ fn repetition(text: &mut Text, count: usize) {
     }
 }
 
-/// The end of a path that fits, as the end tells more than the beginning.
+/// The end of a path that fits, as the end tells more than the beginning: whole names, where one fits.
 fn end_of(path: &str, width: usize) -> String {
     if columns(path) <= width {
         return path.to_owned();
     }
-    let count = path.chars().count();
-    (1..count)
-        .map(|skipped| path.chars().skip(skipped).collect::<String>())
-        .find(|rest| columns(rest) < width)
-        .map_or_else(|| cut(path, width), |rest| format!("…{rest}"))
+    let fits = |(at, _): &(usize, &str)| columns(&path[*at..]) < width;
+    let begin =
+        path.match_indices('/').find(fits).map(|(at, _)| at).or_else(|| {
+            path.char_indices().map(|(at, _)| at).find(|at| columns(&path[*at..]) < width)
+        });
+    begin.map_or_else(|| cut(path, width), |begin| format!("…{}", &path[begin..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_keep_their_ends() {
+        assert_eq!(end_of("/srv/app/views.py", 17), "/srv/app/views.py");
+        assert_eq!(end_of("/srv/app/views.py", 16), "…/app/views.py");
+        assert_eq!(end_of("/srv/app/views.py", 10), "…/views.py".to_owned());
+        assert_eq!(end_of("/srv/app/views.py", 6), "…ws.py");
+        assert_eq!(end_of("/srv/日本.py", 8), "…日本.py");
+        assert_eq!(end_of("/srv", 0), "");
+    }
+
+    #[test]
+    fn installed_files_are_told_from_the_programs_own() {
+        for (file, library) in [
+            ("/usr/lib/python3.11/threading.py", true),
+            ("/srv/venv/lib/python3.11/site-packages/django/db.py", true),
+            ("/usr/lib/python3/dist-packages/apt.py", true),
+            ("<frozen runpy>", true),
+            ("/srv/shop/views.py", false),
+            ("/home/lib/python.py", false),
+            ("app.py", false),
+        ] {
+            assert_eq!(is_library(file), library, "{file}");
+        }
+    }
 }
