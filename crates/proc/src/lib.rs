@@ -6,6 +6,7 @@ pub mod access;
 pub mod address;
 pub mod arch;
 mod bounded;
+pub mod capture;
 pub mod elf;
 pub mod files;
 pub mod find;

@@ -81,7 +81,7 @@ pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
     parse(&text).ok_or_else(|| io::Error::other("unexpected content"))
 }
 
-fn parse(text: &str) -> Option<Activity> {
+pub(crate) fn parse(text: &str) -> Option<Activity> {
     if text.starts_with("running") {
         return Some(Activity::Running);
     }
