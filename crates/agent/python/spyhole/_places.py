@@ -165,6 +165,14 @@ def enter_gevent(hub, call):
     watcher.send()
 
 
+def can_wake(kind, where):
+    # A hub of eventlet that watches no descriptor sleeps until its next timer,
+    # a minute at most, and nothing ends that (eventlet/hubs/poll.py, `wait`).
+    if kind != 'eventlet' or hasattr(getattr(where, 'loop', None), 'call_soon_threadsafe'):
+        return True
+    return any(where.listeners.values())
+
+
 def wake_eventlet(hub):
     # A hub that waits learns of a timer only when its wait ends. A pipe that
     # is readable at once ends it (eventlet/hubs/epolls.py); the hub that runs
@@ -181,5 +189,5 @@ def wake_eventlet(hub):
         posix.close(reading)
         posix.close(writing)
 
-    posix.write(writing, b'!')
     listener = hub.add('read', reading, woken, woken, lambda: None)
+    posix.write(writing, b'!')

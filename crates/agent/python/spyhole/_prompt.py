@@ -4,6 +4,7 @@ It knows names, code and exceptions. It knows no sockets and no event loops:
 what reads its lines decides where and when the code runs.
 """
 
+import ast
 import builtins
 import codeop
 import sys
@@ -13,6 +14,7 @@ from . import _output, _places, _records
 
 TOP_LEVEL_AWAIT = 0x2000        # compile() flag of 3.8 and newer (Include/cpython/compile.h)
 HAS_TOP_LEVEL_AWAIT = sys.version_info >= (3, 8)
+SHOW = '__spyhole_show__'
 FIRST, MORE = '>>> ', '... '
 BLOCKS = 'async', 'class', 'def', 'for', 'if', 'try', 'while', 'with'
 LONGEST = 4 << 20               # characters of one piece of code
@@ -145,11 +147,17 @@ class Prompt(object):
         if code is False or not source.strip():
             return None
         try:
-            _records.line(self.who, self.lead + source)
+            self.record(self.lead + source)
         except Exception as error:
             self.failed('an audit hook forbids it: %s' % type(error).__name__)
             return None
         return code
+
+    def record(self, source):
+        _records.line(self.who, source)
+
+    def capturing(self):
+        return _output.captured(_places.unit(self.kind), self)
 
     def failed(self, text):
         self.write(text + '\n')
@@ -177,20 +185,17 @@ class Prompt(object):
         block = len(lines) > 1 or source.split(None, 1)[0] in BLOCKS
         if block and lines[-1].strip():
             return None
-        body = '\n'.join(' ' + line for line in lines)
+        text = 'async def __spyhole__():\n' + '\n'.join(' ' + line for line in lines)
         space = {}
-        try:
-            value = 'async def __spyhole__():\n return (%s\n)' % source.strip()
-            exec(compile(value, '<console>', 'exec'), space)
-            return Wrapped(space['__spyhole__'].__code__, True)
-        except SyntaxError:
-            pass
-        text = 'async def __spyhole__():\n%s%s'
-        exec(compile(text % ('', body), '<console>', 'exec'), space)
+        exec(compile(text, '<console>', 'exec'), space)
+        tree = ast.parse(text, '<console>')
+        body = tree.body[0].body
         names = space['__spyhole__'].__code__.co_varnames
         if names:
-            exec(compile(text % (' global %s\n' % ', '.join(names), body), '<console>', 'exec'), space)
-        return Wrapped(space['__spyhole__'].__code__, False)
+            body.insert(0, ast.copy_location(ast.Global(names=list(names)), body[0]))
+        Shown().generic_visit(tree.body[0])
+        exec(compile(ast.fix_missing_locations(tree), '<console>', 'exec'), space)
+        return Wrapped(space['__spyhole__'].__code__)
 
     # ---- running
 
@@ -212,7 +217,7 @@ class Prompt(object):
 
     def run(self, code):
         """Runs code here and now. False: it asked to leave."""
-        with _output.captured(_places.unit(self.kind), self):
+        with self.capturing():
             try:
                 self.begin(code)
             except BaseException as error:
@@ -235,7 +240,7 @@ class Prompt(object):
 
     async def in_task(self, code):
         self.goes_on = True
-        with _output.captured(_places.unit(self.kind), self):
+        with self.capturing():
             try:
                 waits = self.begin(code)
                 if hasattr(waits, '__await__'):
@@ -261,13 +266,26 @@ class Prompt(object):
         return True
 
 
+class Shown(ast.NodeTransformer):
+    """Lets expressions be shown, as the mode `single` of compile() does."""
+
+    def visit_Expr(self, node):
+        name = ast.copy_location(ast.Name(id=SHOW, ctx=ast.Load()), node)
+        node.value = ast.copy_location(ast.Call(func=name, args=[node.value], keywords=[]), node)
+        return node
+
+    def nested(self, node):
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = nested
+
+
 class Wrapped(object):
     """Code that awaits, compiled as the body of an `async def`."""
 
-    def __init__(self, code, is_expression):
-        self.code, self.is_expression = code, is_expression
+    def __init__(self, code):
+        self.code = code
 
     async def start(self, prompt):
-        value = await type(namespace)(self.code, prompt.space)()
-        if self.is_expression:
-            sys.displayhook(value)
+        prompt.space[SHOW] = sys.displayhook
+        await type(namespace)(self.code, prompt.space)()

@@ -452,12 +452,16 @@ class Opener(object):
         self.server = None
 
     def open(self, *ignored):
-        kind, where = _places.here()
+        kind, where = self.place()
         call = self.serve_async if kind == 'asyncio' else self.serve
         _places.enter(kind, where, call)
 
-    def close(self, *ignored):
+    def place(self):
         kind, where = _places.here()
+        return (kind, where) if _places.can_wake(kind, where) else ('thread', None)
+
+    def close(self, *ignored):
+        kind, where = self.place()
         call = self.end_async if kind == 'asyncio' else self.end
         _places.enter(kind, where, call)
 

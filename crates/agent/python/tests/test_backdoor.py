@@ -13,7 +13,7 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE = 60
+PATIENCE = int(os.environ.get('SPYHOLE_TEST_PATIENCE', 60))
 HAS = {name: importlib.util.find_spec(name) is not None for name in ('gevent', 'eventlet', 'uvloop')}
 
 
