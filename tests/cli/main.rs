@@ -10,4 +10,5 @@ mod help;
 mod output;
 mod processes;
 mod program;
+mod sources;
 mod usage;
