@@ -178,7 +178,7 @@ fn a_pipe_is_not_even_opened() {
     let script = format!(
         "import os\nend = os.open({pipe:?}, os.O_RDWR | os.O_NONBLOCK)\nos.write(end, b'1\\n2\\n3\\n4\\n5\\n')"
     );
-    let worker = start(&script, &[pipe.clone()]);
+    let worker = start(&script, std::slice::from_ref(&pipe));
     let (process, _) = look(&worker);
     assert_eq!(source(&process, &pipe), &Value::Null);
     let mut left = [0; 16];

@@ -35,6 +35,10 @@ impl<'a> Group<'a> {
         self.0[0]
     }
 
+    pub(super) fn members(&self) -> &[Member<'a>] {
+        &self.0
+    }
+
     /// The lower, the sooner it is told.
     fn rank(&self) -> (u8, usize) {
         let runs = |member: &Member<'_>| member.thread.state == ThreadState::Running;
