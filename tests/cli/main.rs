@@ -10,5 +10,6 @@ mod help;
 mod output;
 mod processes;
 mod program;
+mod screens;
 mod sources;
 mod usage;
