@@ -13,3 +13,4 @@ mod program;
 mod screens;
 mod sources;
 mod usage;
+mod watch;

@@ -10,6 +10,8 @@ mod frames;
 pub(crate) mod json;
 #[cfg(test)]
 mod models;
+#[cfg(test)]
+mod tests;
 
 use spyhole_session::model::ProcessStacks;
 
