@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Stack(commands::stack::Stack),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Python(commands::python::Python),
+    Close(commands::close::Close),
     Demo(commands::demo::Demo),
     Help(commands::help::Help),
     #[command(hide = true)]

@@ -9,8 +9,10 @@ pub mod console;
 mod conversation;
 #[cfg(feature = "die")]
 pub mod die;
+pub mod door;
 pub mod evaluate;
 mod failure;
+pub mod live;
 pub mod model;
 mod names;
 mod pause;

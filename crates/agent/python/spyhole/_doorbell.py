@@ -53,6 +53,8 @@ class Door(object):
             while self.again:
                 self.again = False
                 _session.answer(self, place)
+        except Exception:
+            self.again = False      # its files are gone, or memory is short: nobody gets in
         finally:
             self.ringing = False
 

@@ -268,8 +268,7 @@ class Session(object):
 
     def may_run(self, frame):
         import marshal
-
-            try:
+        try:
             request = marshal.loads(frame[4:])
             code = request.get('code') if request.get('op') == 'eval' else None
         except (ValueError, TypeError, EOFError, AttributeError):

@@ -1,4 +1,5 @@
-//! Calls that make a unix socket, say who is at its other end, and send a signal to a held process.
+//! Calls that make a unix socket or a file without a name, say who is at the other end, and send a signal to a held
+//! process.
 
 use std::ffi::CStr;
 use std::io;
@@ -84,6 +85,17 @@ pub fn make_folder(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 pub fn unlink(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     // SAFETY: the name ends in a zero and outlives the call.
     done(unsafe { libc::unlinkat(folder.as_raw_fd(), name.as_ptr(), 0) })
+}
+
+/// A file that is nowhere but in memory, with this content, from its beginning; it outlives an `exec`.
+pub fn memory_file(content: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek, Write};
+    // SAFETY: the name ends in a zero.
+    let file = owned(unsafe { libc::memfd_create(c"spyhole".as_ptr(), 0) })?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Sends a signal to the process that a pidfd holds, and to no other.
