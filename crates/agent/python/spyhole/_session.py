@@ -375,7 +375,10 @@ def own_magic():
 
 
 def given_names(door):
-    from . import _prompt
+    try:
+        from . import _prompt
+    except ImportError:         # a process that may not read its own library any more
+        return dict(door.given) if isinstance(door.given, dict) else {}
     space = _prompt.namespace(door.given, door.frame)
     return {name: space[name] for name in space if name not in OWN}
 

@@ -48,6 +48,10 @@ def main():
     elif WORLD == 'hidden':
         # As a hardened host would have it: not to be traced by its own user.
         import ctypes
+
+        from spyhole import _prompt, _session, debugtools   # whose files it may not read any more then
+        sys.modules['kept'] = (_prompt, _session, debugtools)
+        os.setgroups([])
         os.setgid(65532)
         os.setuid(65532)
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
