@@ -19,7 +19,7 @@ const LE: Le = LittleEndian;
 /// More sections than linkers make.
 const SECTIONS_AT_MOST: usize = 4096;
 /// Of a table of symbols, or of their names.
-const TABLE_AT_MOST: u64 = 256 << 20;
+const TABLE_AT_MOST: u64 = 64 << 20;
 const SYMBOLS_KEPT_AT_MOST: usize = 1 << 17;
 const NAME_AT_MOST: usize = 512;
 
