@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
+use crate::memory::Live;
+use crate::stat::Stat;
+
 /// What `/proc/PID/task/TID/syscall` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -13,6 +16,38 @@ pub enum Activity {
     Blocked { number: i64, arguments: [u64; 6] },
     /// Blocked, but in no system call (a page fault).
     Faulting,
+}
+
+/// What a process's threads do, as the kernel tells it: now, or when it was recorded.
+pub trait Tasks {
+    /// This machine's numbers of its threads, by those that the process uses itself.
+    fn by_inner_id(&self) -> io::Result<HashMap<i32, i32>>;
+
+    fn activity(&self, tid: i32) -> Option<Activity>;
+
+    /// The kernel's name for a thread.
+    fn name(&self, tid: i32) -> Option<Vec<u8>>;
+
+    /// Whether the whole process is stopped by a signal.
+    fn is_stopped(&self) -> bool;
+}
+
+impl Tasks for Live {
+    fn by_inner_id(&self) -> io::Result<HashMap<i32, i32>> {
+        Ok(inner_ids(self.pid, &ids(self.pid)?))
+    }
+
+    fn activity(&self, tid: i32) -> Option<Activity> {
+        activity(self.pid, tid).ok()
+    }
+
+    fn name(&self, tid: i32) -> Option<Vec<u8>> {
+        Some(Stat::of_thread(self.pid, tid).ok()?.comm)
+    }
+
+    fn is_stopped(&self) -> bool {
+        Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped())
+    }
 }
 
 /// The native thread ids of a process, the main thread first.
