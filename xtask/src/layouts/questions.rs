@@ -105,6 +105,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("type.dict", &["offsetof(PyTypeObject, tp_dict)"]),
     ask("type.mro", &["offsetof(PyTypeObject, tp_mro)"]),
     ask("type.dict_offset", &["offsetof(PyTypeObject, tp_dictoffset)"]),
+    ask("type.heap_name", &["offsetof(PyHeapTypeObject, ht_name)"]),
     ask("type.qualified_name", &["offsetof(PyHeapTypeObject, ht_qualname)"]),
     ask("type.cached_keys", &["offsetof(PyHeapTypeObject, ht_cached_keys)"]),
     ask("text.length", &["offsetof(PyASCIIObject, length)"]),
