@@ -59,13 +59,16 @@ pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
     Ok(ids)
 }
 
+/// The number that a thread has in its own pid namespace.
+pub fn inner_id(pid: i32, tid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// The threads of a process by the numbers that it uses itself: others than ours in another pid namespace.
 pub fn inner_ids(pid: i32, tids: &[i32]) -> HashMap<i32, i32> {
-    let inner = |tid: i32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        line.split_ascii_whitespace().next_back()?.parse::<i32>().ok()
-    };
+    let inner = |tid| inner_id(pid, tid);
     if inner(pid).is_none_or(|inside| inside == pid) {
         return tids.iter().map(|tid| (*tid, *tid)).collect();
     }
@@ -78,7 +81,7 @@ pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
     parse(&text).ok_or_else(|| io::Error::other("unexpected content"))
 }
 
-fn parse(text: &str) -> Option<Activity> {
+pub(crate) fn parse(text: &str) -> Option<Activity> {
     if text.starts_with("running") {
         return Some(Activity::Running);
     }

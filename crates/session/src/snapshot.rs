@@ -23,9 +23,10 @@ use spyhole_proc::tasks::{Activity, Tasks};
 use thiserror::Error;
 
 use crate::model::{
-    EvalError, InterpreterStacks, ProcessStacks, StackFrame, ThreadStack, ThreadState,
+    EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
 };
 use crate::pause::{Moment, SeenThread, View};
+use crate::sources::Sources;
 use crate::{failure, target::Target};
 
 /// How to look.
@@ -33,6 +34,8 @@ use crate::{failure, target::Target};
 pub struct Options {
     /// Stop the thread that holds the GIL for the moment of the copy.
     pub pause: bool,
+    /// Read the source lines of the frames.
+    pub sources: bool,
 }
 
 /// The stacks of one process, or why there are none.
@@ -65,12 +68,16 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
     let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
+    let sources = options.sources.then(|| Sources::of(target.pid));
     let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
     if let Some(wanted) = &target.interpreter {
         stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
         if stacks.interpreters.is_empty() {
             return Err(failure::unknown_interpreter(target));
         }
+    }
+    if let Some(sources) = sources {
+        sources.quote(&mut stacks);
     }
     // A number that passed to another process in the meantime told of the wrong one.
     if process.has_ended() {
@@ -275,6 +282,7 @@ impl Resolver<'_> {
             end_line: location.end_line,
             column: location.column,
             end_column: location.end_column,
+            source: SourceLine::Unknown,
             locals: Vec::new(),
         })
     }
