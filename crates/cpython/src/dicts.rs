@@ -6,7 +6,7 @@
 use spyhole_proc::Address;
 use spyhole_proc::memory::Unreadable;
 
-use crate::layout::DictKeys;
+use crate::layout::{DictKeys, InstanceDicts};
 use crate::reader::Reader;
 
 /// One entry.
@@ -115,6 +115,7 @@ impl Reader<'_> {
         keys.count = keys.count.min(places);
         let (size, key_at, value_at) = keys.form;
         let mut found = Vec::new();
+        let mut indices = Vec::new();
         let mut first = 0;
         while first < keys.count && found.len() < most {
             let count = (keys.count - first).min(BLOCK);
@@ -139,11 +140,41 @@ impl Reader<'_> {
                         None => from.plus(index * size + value_at),
                     };
                     found.push(Entry { key: Address(key), value: Address(value), place });
+                    indices.push(first + index);
                 }
             }
             first += count;
         }
+        if let Some(order) = values.and_then(|values| self.value_order(values)) {
+            let mut both: Vec<(u64, Entry)> = indices.into_iter().zip(found).collect();
+            let nowhere = order.len();
+            both.sort_by_key(|(index, _)| {
+                order.iter().position(|one| u64::from(*one) == *index).unwrap_or(nowhere)
+            });
+            found = both.into_iter().map(|(_, entry)| entry).collect();
+        }
         Ok(found)
+    }
+
+    /// In which order values that are apart from their keys were set; `None` where that is the order of the keys.
+    /// `get_index_from_order` of `Objects/dictobject.c`.
+    fn value_order(&self, values: Address) -> Option<Vec<u8>> {
+        let memory = self.memory;
+        let before = |bytes: u64| Address(values.0.wrapping_sub(bytes));
+        match self.layout.shape.instance_dicts {
+            InstanceDicts::TypeOffset => None,
+            InstanceDicts::ValuesBefore | InstanceDicts::TaggedWord => {
+                let count = memory.bytes(before(2), 1).ok()?[0];
+                let mut order = memory.bytes(before(2 + u64::from(count)), count.into()).ok()?;
+                order.reverse();
+                Some(order)
+            }
+            InstanceDicts::Inline => {
+                let head = memory.bytes(before(self.layout.dict.values_items), 2).ok()?;
+                let behind = values.plus(u64::from(head[0]) * 8);
+                memory.bytes(behind, head[1].into()).ok()
+            }
+        }
     }
 
     /// The value of a string key.

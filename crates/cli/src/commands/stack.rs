@@ -1,6 +1,7 @@
 //! `spyhole stack`: what each thread of a process does.
 
 use clap::Args;
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot::{self, Look, Options};
 use spyhole_session::target;
 
@@ -20,6 +21,7 @@ use crate::views::terminal::Terminal;
                   spyhole stack 4123             all of its threads, equal stacks once\n  \
                   spyhole stack 4123 --all       each thread by itself\n  \
                   spyhole stack gunicorn         all processes with `gunicorn` in their command line\n  \
+                  spyhole stack 4123 --locals    with the values of local variables\n  \
                   spyhole stack 4123 --no-pause  stop nothing, and mark what changed meanwhile\n  \
                   spyhole stack 4123 --json      for scripts"
 )]
@@ -32,6 +34,15 @@ pub(crate) struct Stack {
     /// Stop no thread: each is read until it reads the same twice
     #[arg(long)]
     no_pause: bool,
+    /// Show the local variables of each frame
+    #[arg(long)]
+    locals: bool,
+    /// Characters of one value that are shown at most
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "locals")]
+    max: usize,
+    /// Show what stands under names like `password` and `token`, too
+    #[arg(long, requires = "locals")]
+    reveal: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -41,8 +52,10 @@ impl Stack {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let spec = target::parse(&self.target)?;
         let resolved = target::resolve(&spec)?;
-        let looks =
-            snapshot::of_all(&resolved.targets, Options { pause: !self.no_pause, sources: true });
+        let locals = Wanted { characters: self.max, reveal: self.reveal };
+        let options =
+            Options { pause: !self.no_pause, sources: true, locals: self.locals.then_some(locals) };
+        let looks = snapshot::of_all(&resolved.targets, options);
         let mut kinds = Vec::new();
         let mut seen = Vec::new();
         for Look { pid, outcome } in looks {

@@ -145,6 +145,8 @@ pub struct Reprs {
     pub unicode: u32,
     /// `ValueError('x',)` (`Objects/exceptions.c`).
     pub exception_comma: bool,
+    /// In a `bytearray` a single quote is always escaped (`Objects/bytearrayobject.c`).
+    pub bytearray_quotes: bool,
     /// A subclass of `bytearray` or `deque` is called by its own name.
     pub own_names: bool,
     /// `timedelta(days=1)` and not `timedelta(1)` (`Modules/_datetimemodule.c`).

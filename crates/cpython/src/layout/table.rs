@@ -29,6 +29,7 @@ const OLDEST: Shape = Shape {
     reprs: Reprs {
         unicode: 90,
         exception_comma: true,
+        bytearray_quotes: true,
         own_names: false,
         delta_words: false,
         ordered_as_dict: false,
@@ -91,7 +92,8 @@ const FOURTEEN: Shape = Shape {
     ..THIRTEEN
 };
 
-const FIFTEEN: Shape = Shape { reprs: Reprs { unicode: 170, ..FOURTEEN.reprs }, ..FOURTEEN };
+const FIFTEEN: Shape =
+    Shape { reprs: Reprs { unicode: 170, bytearray_quotes: false, ..FOURTEEN.reprs }, ..FOURTEEN };
 
 const ROWS: &[Row] = &[
     Row { minor: 6, numbers: include_str!("rows/cpython-3.6.txt"), shape: OLDEST },

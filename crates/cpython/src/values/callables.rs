@@ -128,7 +128,7 @@ impl Values<'_> {
     }
 
     pub(super) fn module(&mut self, at: Address) -> Result<(), Unreadable> {
-        const LOOKED_AT: usize = 64;
+        const LOOKED_AT: usize = 200;
         let dict = at.plus(self.reader.layout.objects.module_dict);
         let dict = self.reader.memory.pointer(dict)?;
         let entries = self.reader.dict_beginning(dict, LOOKED_AT, GAPS_AT_MOST)?.entries;
@@ -136,13 +136,13 @@ impl Values<'_> {
             let entry = entries.iter().find(|entry| self.reader.is_text(entry.key, name));
             entry.map(|entry| entry.value).filter(|value| *value != self.reader.types.none)
         };
-        let (mut name, mut origin) = (find("__name__"), find("__file__"));
+        let (mut name, mut origin, mut loader) = (find("__name__"), find("__file__"), None);
         let mut located = true;
         if let Some(spec) = find("__spec__") {
             let spec = |name: &str| {
                 self.reader.attribute(spec, name).filter(|value| *value != self.reader.types.none)
             };
-            (name, origin) = (spec("name"), spec("origin"));
+            (name, origin, loader) = (spec("name"), spec("origin"), spec("loader"));
             located = spec("_set_fileattr") == Some(self.reader.types.yes);
         }
         self.out.form("<module ");
@@ -161,7 +161,13 @@ impl Values<'_> {
                 self.out.content(&origin.map_or_else(|| "?".to_owned(), |text| text.text));
                 self.out.form(")");
             }
-            None => {}
+            // `sys` was there before there were origins.
+            None => match loader.and_then(|loader| self.classes.get(loader)) {
+                Some(class) if class.name.ends_with(".BuiltinImporter") => {
+                    self.out.form(" (built-in)");
+                }
+                _ => {}
+            },
         }
         self.out.form(">");
         Ok(())

@@ -26,10 +26,11 @@ pub(super) fn text(
     quoted(out, quote, whole, numbers, shown);
 }
 
-/// Bytes, without the `b` in front.
-pub(super) fn bytes(out: &mut Output, bytes: &[u8], whole: bool) {
+/// Bytes, without the `b` in front. `single`: a single quote is escaped whatever stands around it.
+pub(super) fn bytes(out: &mut Output, bytes: &[u8], whole: bool, single: bool) {
     let quote = quote(|wanted| bytes.iter().any(|byte| char::from(*byte) == wanted));
     let shown = |number: u32, out: &mut Output| match char::from_u32(number) {
+        Some('\'') if single => out.whole("\\'"),
         Some(c) if c == quote || c == '\\' => out.whole(&format!("\\{c}")),
         Some(c @ ' '..='~') => out.character(c),
         _ => escape(out, number),
@@ -79,9 +80,9 @@ mod tests {
         of_text(&characters.chars().map(u32::from).collect::<Vec<_>>(), room)
     }
 
-    fn of_bytes(content: &[u8]) -> String {
+    fn of_bytes(content: &[u8], single: bool) -> String {
         let mut out = Output::with_room(100);
-        bytes(&mut out, content, true);
+        bytes(&mut out, content, true, single);
         out.finish().0
     }
 
@@ -98,7 +99,8 @@ mod tests {
         }
         assert_eq!(of_text(&[0xdc80, 0x61], 100).0, "'\\udc80a'");
         assert_eq!(of_text(&[0xffff_ffff], 100).0, "'\\Uffffffff'");
-        assert_eq!(of_bytes(b"a'\x00\xff\n"), "\"a'\\x00\\xff\\n\"");
+        assert_eq!(of_bytes(b"a'\x00\xff\n", false), "\"a'\\x00\\xff\\n\"");
+        assert_eq!(of_bytes(b"it's", true), "\"it\\'s\"");
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl Values<'_> {
         Ok(words(&bytes).map(Address).collect())
     }
 
+    fn three(&self, first: Address) -> Result<Vec<Address>, Unreadable> {
+        Ok(words(&self.reader.memory.bytes(first, 3 * 8)?).map(Address).collect())
+    }
+
     fn row_items(&mut self, items: &[Address], more: bool) {
         // A name and its value, as headers are kept: `(b'authorization', b'...')`.
         if let [name, _] = items
@@ -154,7 +158,7 @@ impl Values<'_> {
 
     pub(super) fn range(&mut self, at: Address) -> Result<(), Unreadable> {
         let first = at.plus(self.reader.layout.details.unlisted.range_start);
-        let parts = self.row(first, 3)?;
+        let parts = self.three(first)?;
         let one = self.reader.word(parts[2]) == Some(1);
         self.out.form("range(");
         self.items(&parts[..if one { 2 } else { 3 }], false, |own, part| own.value(*part));
@@ -163,7 +167,7 @@ impl Values<'_> {
     }
 
     pub(super) fn slice(&mut self, at: Address) -> Result<(), Unreadable> {
-        let parts = self.row(at.plus(self.reader.layout.details.slice_start), 3)?;
+        let parts = self.three(at.plus(self.reader.layout.details.slice_start))?;
         self.within(at, "slice(...)", |own| {
             own.out.form("slice(");
             own.items(&parts, false, |own, part| own.value(*part));

@@ -13,6 +13,8 @@ mod instances;
 mod numbers;
 mod output;
 mod printable;
+#[cfg(test)]
+mod tests;
 mod times;
 
 use std::collections::HashMap;
@@ -59,6 +61,8 @@ const INSTANCES_AT_MOST: usize = 2;
 const NAME_AT_MOST: usize = 200;
 /// Places of a table without an entry that are passed over.
 const GAPS_AT_MOST: u64 = 4096;
+/// Digits of an int that are cut nowhere.
+const NUMBER_IN_ONE_PIECE: usize = 20;
 /// Text that is made for one process.
 const ALL_TEXT_AT_MOST: usize = 256 << 20;
 
@@ -71,6 +75,7 @@ pub struct Values<'a> {
     out: Output,
     /// What is being told, outermost first.
     path: Vec<Address>,
+    depth: usize,
     instances: usize,
     text_left: usize,
 }
@@ -85,6 +90,7 @@ impl<'a> Values<'a> {
             looks: HashMap::new(),
             out: Output::default(),
             path: Vec::new(),
+            depth: 0,
             instances: 0,
             text_left: ALL_TEXT_AT_MOST,
         }
@@ -94,7 +100,7 @@ impl<'a> Values<'a> {
     pub fn render(&mut self, at: Address) -> Rendered {
         self.out = Output::with_room(self.limits.characters.min(self.text_left));
         self.path.clear();
-        self.instances = 0;
+        (self.depth, self.instances) = (0, 0);
         self.value(at);
         let (text, truncated) = self.out.finish();
         self.text_left = self.text_left.saturating_sub(text.len());
@@ -119,12 +125,14 @@ impl<'a> Values<'a> {
 
     /// Writes a value.
     fn value(&mut self, at: Address) {
-        if self.out.is_full() || self.path.len() >= DEPTH_AT_MOST {
+        if self.out.is_full() || self.depth >= DEPTH_AT_MOST {
             return self.out.leave_out();
         }
+        self.depth += 1;
         if self.try_value(at).is_err() {
             self.out.form(UNREADABLE);
         }
+        self.depth -= 1;
     }
 
     fn try_value(&mut self, at: Address) -> Result<(), Unreadable> {
@@ -150,13 +158,13 @@ impl<'a> Values<'a> {
             Form::Text => self.text(at)?,
             Form::Bytes => {
                 let length = self.length(at)?;
-                self.bytes("b", at.plus(of.bytes), length)?;
+                self.bytes("b", at.plus(of.bytes), length, false)?;
             }
             Form::ByteArray => {
                 let (length, start) = (self.length(at)?, memory.pointer(at.plus(of.bytearray))?);
                 let name = self.own_name(look, "bytearray");
                 self.out.form(&format!("{name}(b"));
-                self.bytes("", start, length)?;
+                self.bytes("", start, length, layout.shape.reprs.bytearray_quotes)?;
                 self.out.form(")");
             }
             Form::Tuple => self.tuple(at)?,
@@ -218,6 +226,12 @@ impl<'a> Values<'a> {
     fn integer(&mut self, at: Address) -> Result<(), Unreadable> {
         let value = self.reader.integer(at, numbers::DIGITS_AT_MOST)?;
         match numbers::integer(&value) {
+            // Half of a short number would be another number.
+            Some(text) if text.len() <= NUMBER_IN_ONE_PIECE => {
+                if !self.out.whole(&text) {
+                    self.out.fill();
+                }
+            }
             Some(text) => self.out.content(&text),
             None => {
                 let bits = value.count.saturating_mul(30);
@@ -236,11 +250,17 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
-    fn bytes(&mut self, prefix: &str, at: Address, length: u64) -> Result<(), Unreadable> {
+    fn bytes(
+        &mut self,
+        prefix: &str,
+        at: Address,
+        length: u64,
+        single: bool,
+    ) -> Result<(), Unreadable> {
         let taken = usize::try_from(length).unwrap_or(usize::MAX).min(self.out.room());
         let bytes = self.reader.memory.bytes(at, taken)?;
         self.out.form(prefix);
-        characters::bytes(&mut self.out, &bytes, bytes.len() as u64 == length);
+        characters::bytes(&mut self.out, &bytes, bytes.len() as u64 == length, single);
         Ok(())
     }
 
@@ -291,18 +311,15 @@ impl<'a> Values<'a> {
     fn items<T>(&mut self, items: &[T], more: bool, mut one: impl FnMut(&mut Self, &T)) {
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
+                if self.out.is_full() {
+                    return self.out.leave_out_more();
+                }
                 self.out.form(", ");
-            }
-            if self.out.is_full() {
-                return self.out.leave_out();
             }
             one(self, item);
         }
         if more {
-            if !items.is_empty() {
-                self.out.form(", ");
-            }
-            self.out.leave_out();
+            if items.is_empty() { self.out.leave_out() } else { self.out.leave_out_more() }
         }
     }
 

@@ -34,6 +34,20 @@ impl Output {
         }
     }
 
+    /// The same for the rest of a row, unless its last item is marked.
+    pub(super) fn leave_out_more(&mut self) {
+        if !self.text.ends_with(MARK) {
+            self.text.push_str(", ");
+        }
+        self.leave_out();
+    }
+
+    /// Leaves out what needs more room than there is, and all that follows.
+    pub(super) fn fill(&mut self) {
+        self.left = 0;
+        self.leave_out();
+    }
+
     /// Something was left out that is marked already.
     pub(super) fn is_cut(&mut self) {
         self.cut = true;
