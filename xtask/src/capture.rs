@@ -89,7 +89,7 @@ fn wait_until_blocked(pid: i32) -> Result<()> {
 }
 
 fn record(pid: i32, root: Option<&Path>, file: &Path) -> Result<()> {
-    let look = |maps: &_, recording: &_| snapshot::of_still(pid, maps, recording, None);
+    let look = |maps: &_, recording: &_| snapshot::of_still(pid, maps, recording, Some(LOCALS));
     let (capture, looked) = Capture::record(pid, look)?;
     let looked = looked?;
     let capture = match root {

@@ -63,8 +63,8 @@ const NAME_AT_MOST: usize = 200;
 const GAPS_AT_MOST: u64 = 4096;
 /// Digits of an int that are cut nowhere.
 const NUMBER_IN_ONE_PIECE: usize = 20;
-/// Text that is made for one process.
-const ALL_TEXT_AT_MOST: usize = 256 << 20;
+/// Text that is made for one process, if single values may not be so long that more was asked for.
+const ALL_TEXT_AT_MOST: usize = 32 << 20;
 
 /// The values of one process.
 pub struct Values<'a> {
@@ -92,7 +92,7 @@ impl<'a> Values<'a> {
             path: Vec::new(),
             depth: 0,
             instances: 0,
-            text_left: ALL_TEXT_AT_MOST,
+            text_left: ALL_TEXT_AT_MOST.max(limits.characters.saturating_mul(64)),
         }
     }
 
