@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use spyhole_proc::capture::Capture;
 use spyhole_proc::memory::Live;
 use spyhole_proc::tasks::{Activity, Tasks};
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot;
 use spyhole_testkit::{Interpreter, interpreters};
 
@@ -87,6 +88,9 @@ fn wait_until_blocked(pid: i32) -> Result<()> {
         std::thread::yield_now();
     }
 }
+
+/// What values need is recorded, too.
+const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
 
 fn record(pid: i32, root: Option<&Path>, file: &Path) -> Result<()> {
     let look = |maps: &_, recording: &_| snapshot::of_still(pid, maps, recording, Some(LOCALS));
