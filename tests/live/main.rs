@@ -24,3 +24,4 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod values;

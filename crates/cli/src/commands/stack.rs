@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Args;
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot::{self, Look, Options};
 use spyhole_session::target::{self, Target};
 
@@ -26,6 +27,7 @@ use crate::{duration, interrupt};
                   spyhole stack 4123             all of its threads, equal stacks once\n  \
                   spyhole stack 4123 --all       each thread by itself\n  \
                   spyhole stack gunicorn         all processes with `gunicorn` in their command line\n  \
+                  spyhole stack 4123 --locals    with the values of local variables\n  \
                   spyhole stack 4123 --no-pause  stop nothing, and mark what changed meanwhile\n  \
                   spyhole stack 4123 --watch 1s  what changes, each second\n  \
                   spyhole stack 4123 --json      for scripts"
@@ -39,6 +41,15 @@ pub(crate) struct Stack {
     /// Stop no thread: each is read until it reads the same twice
     #[arg(long)]
     no_pause: bool,
+    /// Show the local variables of each frame
+    #[arg(long)]
+    locals: bool,
+    /// Characters of one value that are shown at most
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "locals")]
+    max: usize,
+    /// Show what stands under names like `password` and `token`, too
+    #[arg(long, requires = "locals")]
+    reveal: bool,
     /// Look again and again, and print only the threads whose frames changed; Ctrl-C ends it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     watch: Option<Duration>,
@@ -58,7 +69,10 @@ impl Stack {
     }
 
     fn look(&self, targets: &[Target]) -> Vec<Look> {
-        snapshot::of_all(targets, Options { pause: !self.no_pause, sources: true })
+        let locals = Wanted { characters: self.max, reveal: self.reveal };
+        let options =
+            Options { pause: !self.no_pause, sources: true, locals: self.locals.then_some(locals) };
+        snapshot::of_all(targets, options)
     }
 
     fn style(&self, terminal: &Terminal) -> Style {
