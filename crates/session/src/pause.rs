@@ -180,7 +180,6 @@ impl View {
         let mut last = "the GIL changed hands too quickly".to_owned();
         for attempt in 0..ATTEMPTS {
             let mut copied = Copied::of(pages.clone());
-            let mut again = Copied::of(pages.clone());
             let holders = self.holders();
             let mut attached = Vec::new();
             let mut in_calls = Vec::new();
@@ -207,6 +206,7 @@ impl View {
             paused = paused.max(release(&mut attached));
             if nobody_stopped {
                 // Then nothing may have moved meanwhile.
+                let mut again = Copied::of(pages.clone());
                 again.copy(self.live());
                 let still_in_calls = in_calls.iter().all(|(tid, call)| {
                     tasks::activity(self.pid, *tid).is_ok_and(|now| now == *call)

@@ -18,6 +18,7 @@ use spyhole_cpython::{Layout, NotPython, Reader, Runtime, Types, Version};
 use spyhole_proc::Address;
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::spread::QuickMap;
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::{stat, syscalls};
 
@@ -149,8 +150,14 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
             doubtful.len()
         ));
     }
-    let mut resolver =
-        Resolver { reader, stopped, doubtful, codes: HashMap::new(), modules: HashMap::new() };
+    let mut resolver = Resolver {
+        reader,
+        stopped,
+        doubtful,
+        codes: QuickMap::default(),
+        modules: QuickMap::default(),
+        frames: QuickMap::default(),
+    };
     let interpreters = moment
         .interpreters
         .iter()
@@ -202,8 +209,10 @@ struct Resolver<'a> {
     stopped: bool,
     /// States whose numbers may be another thread's.
     doubtful: HashSet<Address>,
-    codes: HashMap<Address, Option<Code>>,
-    modules: HashMap<Address, Option<Arc<str>>>,
+    codes: QuickMap<Address, Option<Code>>,
+    modules: QuickMap<Address, Option<Arc<str>>>,
+    /// Frames by what they run, where they are in it, and their globals.
+    frames: QuickMap<(Address, u64, Address), StackFrame>,
 }
 
 impl Resolver<'_> {
@@ -236,23 +245,32 @@ impl Resolver<'_> {
             holds_gil,
             torn: thread.moved || thread.stack.end == End::Torn,
             cut: thread.stack.end == End::Cut,
-            frames: thread.stack.frames.iter().filter_map(|frame| self.frame(frame)).collect(),
+            frames: thread.stack.frames.iter().map(|frame| self.frame(frame)).collect(),
         }
     }
 
-    /// `None` for a frame that runs no Python code.
-    fn frame(&mut self, frame: &RawFrame) -> Option<StackFrame> {
+    fn frame(&mut self, frame: &RawFrame) -> StackFrame {
+        let key = (frame.code, frame.position, frame.globals);
+        if let Some(known) = self.frames.get(&key) {
+            return known.clone();
+        }
+        let resolved = self.resolve(frame);
+        self.frames.insert(key, resolved.clone());
+        resolved
+    }
+
+    fn resolve(&mut self, frame: &RawFrame) -> StackFrame {
         let reader = self.reader;
         let code =
             self.codes.entry(frame.code).or_insert_with(|| Code::read(&reader, frame.code).ok());
-        let Some(code) = code else { return Some(StackFrame::default()) };
+        let Some(code) = code else { return StackFrame::default() };
         let location = code.location(&reader, frame);
         let module = self
             .modules
             .entry(frame.globals)
             .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
             .clone();
-        Some(StackFrame {
+        StackFrame {
             function: Some(code.function.clone()),
             module,
             file: Some(code.file.clone()),
@@ -261,7 +279,7 @@ impl Resolver<'_> {
             column: location.column,
             end_column: location.end_column,
             locals: Vec::new(),
-        })
+        }
     }
 }
 

@@ -3,7 +3,12 @@
 //! It knows how threads that do the same are told together. What a thread may have put into a name is escaped by
 //! whoever writes the text.
 
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
+use spyhole_proc::spread::QuickMap;
 use spyhole_session::model::{ProcessStacks, StackFrame, ThreadStack, ThreadState};
 
 use super::escape::flat;
@@ -198,16 +203,17 @@ pub(crate) fn notes(processes: &[ProcessStacks]) -> Text {
 /// time that reading them took.
 pub(crate) fn json(processes: &[ProcessStacks]) -> String {
     let mut out = String::from("[");
-    each(&mut out, 2, processes, process_json);
+    let mut told = Told::default();
+    each(&mut out, 2, processes, |out, process| process_json(out, &mut told, process));
     out.push_str("]\n");
     out
 }
 
 /// Items with commas between them, each on a line of its own.
-fn each<T>(out: &mut String, indent: usize, items: &[T], one: impl Fn(&mut String, &T)) {
+fn each<T>(out: &mut String, indent: usize, items: &[T], mut one: impl FnMut(&mut String, &T)) {
     for (index, item) in items.iter().enumerate() {
         out.push_str(if index > 0 { ",\n" } else { "\n" });
-        out.push_str(&" ".repeat(indent));
+        out.extend(std::iter::repeat_n(' ', indent));
         one(out, item);
     }
     if !items.is_empty() {
@@ -223,7 +229,28 @@ fn open(out: &mut String, fields: &Json, list: &str) {
     out.push_str(&format!(",\"{list}\":["));
 }
 
-fn process_json(out: &mut String, process: &ProcessStacks) {
+/// Where a frame stands in the text already: those of one recursion, and of threads that do the same, are alike. What
+/// was read once is one text in memory, so that its address tells it.
+#[derive(Default)]
+struct Told(QuickMap<FrameKey, Range<usize>>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct FrameKey {
+    texts: [usize; 3],
+    places: [Option<u32>; 4],
+}
+
+impl FrameKey {
+    fn of(frame: &StackFrame) -> Self {
+        let address = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |t| t.as_ptr().addr());
+        Self {
+            texts: [&frame.function, &frame.module, &frame.file].map(address),
+            places: [frame.line, frame.column, frame.end_line, frame.end_column],
+        }
+    }
+}
+
+fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
     let fields = json!({
         "pid": process.pid,
         "python": process.python,
@@ -236,13 +263,13 @@ fn process_json(out: &mut String, process: &ProcessStacks) {
     each(out, 4, &process.interpreters, |out, interpreter| {
         let fields = json!({"id": interpreter.id, "name": null, "tasks": [], "greenlets": []});
         open(out, &fields, "threads");
-        each(out, 6, &interpreter.threads, thread_json);
+        each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
         out.push_str("]}");
     });
     out.push_str("]}");
 }
 
-fn thread_json(out: &mut String, thread: &ThreadStack) {
+fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
     let fields = json!({
         "native_id": thread.native_id,
         "ident": thread.ident,
@@ -256,12 +283,24 @@ fn thread_json(out: &mut String, thread: &ThreadStack) {
         "truncated": thread.cut,
     });
     open(out, &fields, "frames");
-    each(out, 8, &thread.frames, frame_json);
+    each(out, 8, &thread.frames, |out, frame| {
+        if !frame.locals.is_empty() {
+            return frame_json(out, frame);
+        }
+        match told.0.entry(FrameKey::of(frame)) {
+            Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
+            Entry::Vacant(new) => {
+                let start = out.len();
+                frame_json(out, frame);
+                new.insert(start..out.len());
+            }
+        }
+    });
     out.push_str("]}");
 }
 
 fn frame_json(out: &mut String, frame: &StackFrame) {
-    let text = |text: &Option<std::sync::Arc<str>>| match text {
+    let text = |text: &Option<Arc<str>>| match text {
         Some(text) => Json::from(&**text).to_string(),
         None => "null".to_owned(),
     };
