@@ -34,6 +34,7 @@ fn keys_of_the_contract() {
             [
                 "pid",
                 "ppid",
+                "namespace_pid",
                 "user",
                 "python",
                 "implementation",

@@ -10,6 +10,7 @@ mod versions;
 mod subjects;
 
 mod console;
+mod containers;
 mod demo;
 mod evaluation;
 mod interrupts;

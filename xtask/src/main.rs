@@ -4,6 +4,7 @@
 
 mod agent;
 mod bench;
+mod capture;
 mod census;
 mod client;
 mod compile;
@@ -38,6 +39,11 @@ const CHORES: &[Chore] = &[
         name: "bench",
         about: "measure: `ask` is the time to a value, beside other tools",
         run: bench::run,
+    },
+    Chore {
+        name: "capture",
+        about: "record a process, so that tests can read it without one (--all: those of the tests)",
+        run: capture::run,
     },
     Chore {
         name: "census",

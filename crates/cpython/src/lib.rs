@@ -11,6 +11,7 @@ pub mod layout;
 pub mod lines;
 pub mod locate;
 pub mod names;
+pub mod opened;
 pub mod published;
 pub mod reader;
 pub mod runtime;
@@ -20,6 +21,7 @@ pub mod version;
 
 pub use layout::Layout;
 pub use locate::{NotPython, Runtime, locate};
+pub use opened::{OpenError, Opened};
 pub use reader::{Reader, Types};
 pub use version::Version;
 

@@ -7,6 +7,7 @@ pub mod address;
 pub mod arch;
 mod bounded;
 mod cached;
+pub mod capture;
 pub mod elf;
 pub mod find;
 pub mod maps;

@@ -51,6 +51,12 @@ pub trait ReadMemory {
     }
 }
 
+impl<M: ReadMemory + ?Sized> ReadMemory for &M {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
+        (**self).read(address, buffer)
+    }
+}
+
 /// The memory of a live process.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 
+use crate::memory::Live;
+use crate::stat::Stat;
+
 /// What `/proc/PID/task/TID/syscall` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -15,6 +18,38 @@ pub enum Activity {
     Faulting,
 }
 
+/// What a process's threads do, as the kernel tells it: now, or when it was recorded.
+pub trait Tasks {
+    /// This machine's numbers of its threads, by those that the process uses itself.
+    fn by_inner_id(&self) -> io::Result<HashMap<i32, i32>>;
+
+    fn activity(&self, tid: i32) -> Option<Activity>;
+
+    /// The kernel's name for a thread.
+    fn name(&self, tid: i32) -> Option<Vec<u8>>;
+
+    /// Whether the whole process is stopped by a signal.
+    fn is_stopped(&self) -> bool;
+}
+
+impl Tasks for Live {
+    fn by_inner_id(&self) -> io::Result<HashMap<i32, i32>> {
+        Ok(inner_ids(self.pid, &ids(self.pid)?))
+    }
+
+    fn activity(&self, tid: i32) -> Option<Activity> {
+        activity(self.pid, tid).ok()
+    }
+
+    fn name(&self, tid: i32) -> Option<Vec<u8>> {
+        Some(Stat::of_thread(self.pid, tid).ok()?.comm)
+    }
+
+    fn is_stopped(&self) -> bool {
+        Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped())
+    }
+}
+
 /// The native thread ids of a process, the main thread first.
 pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
     let mut ids: Vec<i32> = fs::read_dir(format!("/proc/{pid}/task"))?
@@ -24,13 +59,16 @@ pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
     Ok(ids)
 }
 
+/// The number that a thread has in its own pid namespace.
+pub fn inner_id(pid: i32, tid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// The threads of a process by the numbers that it uses itself: others than ours in another pid namespace.
 pub fn inner_ids(pid: i32, tids: &[i32]) -> HashMap<i32, i32> {
-    let inner = |tid: i32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        line.split_ascii_whitespace().next_back()?.parse::<i32>().ok()
-    };
+    let inner = |tid| inner_id(pid, tid);
     if inner(pid).is_none_or(|inside| inside == pid) {
         return tids.iter().map(|tid| (*tid, *tid)).collect();
     }
@@ -46,7 +84,7 @@ pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
     parse(text).ok_or_else(|| io::Error::other("unexpected content"))
 }
 
-fn parse(text: &str) -> Option<Activity> {
+pub(crate) fn parse(text: &str) -> Option<Activity> {
     if text.starts_with("running") {
         return Some(Activity::Running);
     }

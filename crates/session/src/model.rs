@@ -16,6 +16,8 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct ProcessRow {
     pub pid: i32,
+    /// Its number in its own pid namespace, where that is another one.
+    pub namespace_pid: Option<i32>,
     pub ppid: i32,
     pub user: String,
     /// `3.11.7`, where it could be told from outside.

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use spyhole_cpython::Layout;
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
 use spyhole_cpython::threads::{self, Descriptor, THREADS_AT_MOST, ThreadState};
+use spyhole_cpython::{Layout, Opened};
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::stop::Attached;
 use spyhole_proc::tasks::{self, Activity};
@@ -35,10 +35,10 @@ pub(crate) struct SeenInterpreter {
 }
 
 /// Everything that changes quickly, as it was at one moment.
-pub(crate) struct Moment {
+pub(crate) struct Moment<M = Live> {
     pub(crate) interpreters: Vec<SeenInterpreter>,
     /// The memory in which it was seen; what was not needed then is read when it is asked for.
-    pub(crate) memory: Cached<Live>,
+    pub(crate) memory: Cached<M>,
     pub(crate) paused: Duration,
     pub(crate) torn: bool,
     /// Why it was not paused, if that was wanted.
@@ -67,6 +67,22 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// `tids`: see [`spyhole_proc::tasks::Tasks::by_inner_id`].
+    pub(crate) fn new(
+        pid: i32,
+        memory: &dyn ReadMemory,
+        opened: &Opened,
+        tids: HashMap<i32, i32>,
+    ) -> Self {
+        let (layout, roots) = (opened.layout, opened.roots);
+        let descriptor = layout
+            .thread
+            .native_id
+            .is_none()
+            .then(|| opened.calibrate(memory, tids.keys().copied().collect()));
+        Self { pid, layout, roots, descriptor: descriptor.flatten(), tids }
+    }
+
     fn live(&self) -> Live {
         Live { pid: self.pid }
     }
@@ -144,6 +160,13 @@ impl View {
         holders
     }
 
+    /// The moment of a process that stands still.
+    pub(crate) fn still<M: ReadMemory>(&self, memory: M) -> Moment<M> {
+        let memory = Cached::new(memory);
+        let (interpreters, whole) = self.walk(&memory);
+        Moment { interpreters, memory, paused: Duration::ZERO, torn: !whole, not_paused: None }
+    }
+
     /// Looks at one moment. `pause`: the threads that hold a GIL are stopped for it.
     pub(crate) fn moment(&self, pause: bool) -> Moment {
         // A first look, to know which memory will be needed.
@@ -152,11 +175,9 @@ impl View {
         let pages = rehearsal.added();
         let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
         if is_stopped() {
-            let memory = Cached::new(self.live());
-            let (interpreters, whole) = self.walk(&memory);
+            let moment = self.still(self.live());
             if is_stopped() {
-                let paused = Duration::ZERO;
-                return Moment { interpreters, memory, paused, torn: !whole, not_paused: None };
+                return moment;
             }
         }
         if !pause {

@@ -9,6 +9,7 @@ use spyhole_proc::find::{self, MappedFile, Process, Recogniser, Viewer};
 use spyhole_proc::maps::{Mapping, Maps};
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::tasks;
 use spyhole_proc::users::Users;
 
 use crate::model::{Allowed, ProcessRow};
@@ -77,6 +78,7 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
     let executable = std::fs::read_link(format!("/proc/{}/exe", process.pid));
     ProcessRow {
         pid: process.pid,
+        namespace_pid: tasks::inner_id(process.pid, process.pid).filter(|own| *own != process.pid),
         ppid: process.ppid,
         user: users.map_or_else(|| process.uid.to_string(), |u| u.shown(process.uid)),
         python: python.map(|v| v.to_string()),

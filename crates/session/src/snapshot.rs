@@ -10,17 +10,18 @@ use spyhole_attach::AttachError;
 use spyhole_attach::look::{self, Seen};
 use spyhole_cpython::code::Code;
 use spyhole_cpython::frames::{End, RawFrame};
-use spyhole_cpython::layout::Mismatch;
 use spyhole_cpython::names::ThreadName;
-use spyhole_cpython::runtime::{Roots, RootsError};
-use spyhole_cpython::threads::{self, Descriptor};
-use spyhole_cpython::{Layout, NotPython, Reader, Runtime, Types, Version};
+use spyhole_cpython::runtime::RootsError;
+use spyhole_cpython::threads;
+use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::Address;
-use spyhole_proc::memory::{Cached, Live};
+use spyhole_proc::maps::Maps;
+use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::spread::QuickMap;
-use spyhole_proc::tasks::{self, Activity};
-use spyhole_proc::{stat, syscalls};
+use spyhole_proc::syscalls;
+use spyhole_proc::tasks::{Activity, Tasks};
+use thiserror::Error;
 
 use crate::model::{
     EvalError, InterpreterStacks, ProcessStacks, StackFrame, ThreadStack, ThreadState,
@@ -79,52 +80,83 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-/// What is needed to read a process's interpreters.
-struct Opened {
-    memory: Cached<Live>,
-    runtime: Runtime,
-    version: Version,
-    layout: Layout,
-    mismatches: Vec<Mismatch>,
-    roots: Roots,
-}
-
-fn open(process: &Pidfd) -> Result<Opened, AttachError> {
+fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<Opened, AttachError> {
     let pid = process.pid;
-    let memory = Cached::new(Live { pid });
-    let Seen { runtime, version, .. } = look::see(process, &memory)?;
-    let begin = spyhole_cpython::version::runtime_address(&memory, &runtime.python);
-    let (layout, mismatches) = Layout::of_process(&memory, version, begin)
-        .map_err(|_| AttachError::Unsupported { pid, version })?;
-    let roots = Roots::find(&memory, &runtime, &layout).map_err(|error| match error {
-        RootsError::NoSymbol { .. } | RootsError::UnknownFunction => {
+    let Seen { runtime, version, .. } = look::see(process, memory)?;
+    Opened::of(memory, runtime, version).map_err(|error| match error {
+        OpenError::Layout(_) => AttachError::Unsupported { pid, version },
+        OpenError::Roots(RootsError::NoSymbol { .. } | RootsError::UnknownFunction) => {
             AttachError::NotPython { pid, reason: NotPython::NoRuntime }
         }
-    })?;
-    Ok(Opened { memory, runtime, version, layout, mismatches, roots })
+    })
 }
 
 /// How many interpreters a process has; `None` if that cannot be seen.
 pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
-    let opened = open(process).ok()?;
-    let states = opened.roots.interpreters(&opened.memory, &opened.layout).ok()?;
+    let memory = Cached::new(Live { pid: process.pid });
+    let opened = open(process, &memory).ok()?;
+    let states = opened.roots.interpreters(&memory, &opened.layout).ok()?;
     u32::try_from(states.len()).ok().filter(|count| *count > 0)
 }
 
 fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
     let pid = process.pid;
-    let Opened { memory, runtime, version, layout, mismatches, roots } = open(process)?;
-    let types = Types::find(&memory, &runtime);
-    let tids = tasks::ids(pid).map_err(|_| AttachError::Gone { pid })?;
-    let tids = tasks::inner_ids(pid, &tids);
-    let descriptor =
-        layout.thread.native_id.is_none().then(|| calibrate(pid, &layout, &roots, &tids));
-    let view = View { pid, layout, roots, descriptor: descriptor.flatten(), tids };
+    let live = Live { pid };
+    let memory = Cached::new(live);
+    let opened = open(process, &memory)?;
+    let types = Types::find(&memory, &opened.runtime);
+    let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
+    let view = View::new(pid, &live, &opened, tids);
     let moment = view.moment(options.pause);
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    let mut notes: Vec<String> = mismatches
+    Ok(resolve(&opened, &types, &view, &moment, &live))
+}
+
+/// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
+/// and without the process.
+pub fn of_still<P: ReadMemory + Tasks>(
+    pid: i32,
+    maps: &Maps,
+    process: &P,
+) -> Result<ProcessStacks, StillError> {
+    let memory = Cached::new(process);
+    let runtime = spyhole_cpython::locate(&memory, maps)?;
+    let version = runtime.version.ok_or(StillError::NotInitialised)?;
+    let opened = Opened::of(&memory, runtime, version)?;
+    let types = Types::find(&memory, &opened.runtime);
+    let tids = process.by_inner_id().unwrap_or_default();
+    let view = View::new(pid, process, &opened, tids);
+    let moment = view.still(process);
+    if moment.interpreters.is_empty() {
+        return Err(StillError::NotInitialised);
+    }
+    Ok(resolve(&opened, &types, &view, &moment, process))
+}
+
+/// Why a process that stands still has no stacks to show.
+#[derive(Debug, Error)]
+pub enum StillError {
+    #[error(transparent)]
+    NotPython(#[from] NotPython),
+    #[error("its interpreter is not initialised")]
+    NotInitialised,
+    #[error(transparent)]
+    Unknown(#[from] OpenError),
+}
+
+/// Looks up what the addresses of a moment mean.
+fn resolve<M: ReadMemory>(
+    opened: &Opened,
+    types: &Types,
+    view: &View,
+    moment: &Moment<M>,
+    tasks: &dyn Tasks,
+) -> ProcessStacks {
+    let version = opened.version;
+    let mut notes: Vec<String> = opened
+        .mismatches
         .iter()
         .map(|m| {
             format!(
@@ -136,14 +168,14 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     if let Some(reason) = &moment.not_paused {
         notes.push(format!("it was read while it ran: {reason}"));
     }
-    let reader = Reader { memory: &moment.memory, layout: &view.layout, types: &types };
+    let reader = Reader { memory: &moment.memory, layout: &view.layout, types };
     let all: Vec<_> = moment
         .interpreters
         .iter()
         .flat_map(|i| i.threads.iter().map(|thread| (i.state.id, thread.state)))
         .collect();
     let doubtful = threads::doubtful(&view.layout, &all);
-    let stopped = stat::Stat::of(pid).is_ok_and(|stat| stat.is_stopped());
+    let stopped = tasks.is_stopped();
     if !doubtful.is_empty() {
         notes.push(format!(
             "which native threads run {} of its sub-interpreters is not known: Python {version} keeps others' numbers",
@@ -152,6 +184,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     }
     let mut resolver = Resolver {
         reader,
+        tasks,
         stopped,
         doubtful,
         codes: QuickMap::default(),
@@ -165,46 +198,27 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
             let names = reader.thread_names(&interpreter.state);
             let threads = interpreter.threads.iter().map(|thread| {
                 let holds_gil = interpreter.holder == Some(thread.state.address);
-                resolver.thread(&view, &moment, thread, names.get(&thread.state.ident), holds_gil)
+                resolver.thread(view, thread, names.get(&thread.state.ident), holds_gil)
             });
             InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
         })
         .collect();
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
-    Ok(ProcessStacks {
-        pid,
+    ProcessStacks {
+        pid: view.pid,
         python: version.to_string(),
         paused: moment.paused,
         torn,
         notes,
         interpreters,
-    })
-}
-
-fn calibrate(
-    pid: i32,
-    layout: &Layout,
-    roots: &Roots,
-    tids: &HashMap<i32, i32>,
-) -> Option<Descriptor> {
-    let memory = Cached::new(Live { pid });
-    let interpreters = roots.interpreters(&memory, layout).ok()?;
-    // Some are enough, and those of the main interpreter are sure to be its own.
-    const SAMPLES: usize = 32;
-    let idents: Vec<u64> = interpreters
-        .iter()
-        .take(1)
-        .flat_map(|interpreter| threads::states(&memory, layout, interpreter, SAMPLES).0)
-        .map(|state| state.ident)
-        .collect();
-    let inner: Vec<i32> = tids.keys().copied().collect();
-    Descriptor::calibrate(&memory, &idents, &inner)
+    }
 }
 
 /// Remembers what was looked up: many frames run the same code.
 struct Resolver<'a> {
     reader: Reader<'a>,
+    tasks: &'a dyn Tasks,
     /// The whole process is stopped by a signal.
     stopped: bool,
     /// States whose numbers may be another thread's.
@@ -219,22 +233,18 @@ impl Resolver<'_> {
     fn thread(
         &mut self,
         view: &View,
-        moment: &Moment,
         thread: &SeenThread,
         name: Option<&ThreadName>,
         holds_gil: bool,
     ) -> ThreadStack {
         let doubtful = self.doubtful.contains(&thread.state.address);
-        let tid = view.tid(&moment.memory, &thread.state).filter(|_| !doubtful);
+        let tid = view.tid(self.reader.memory, &thread.state).filter(|_| !doubtful);
         let (state, syscall) = match tid {
             Some(_) if self.stopped => (ThreadState::Stopped, None),
-            Some(tid) => doing(view.pid, tid),
+            Some(tid) => doing(self.tasks.activity(tid)),
             None => (ThreadState::Unknown, None),
         };
-        let native_name = || {
-            let stat = stat::Stat::of_thread(view.pid, tid?).ok()?;
-            Some(String::from_utf8_lossy(&stat.comm).into_owned())
-        };
+        let native_name = || Some(String::from_utf8_lossy(&self.tasks.name(tid?)?).into_owned());
         ThreadStack {
             native_id: tid,
             ident: thread.state.ident,
@@ -283,14 +293,14 @@ impl Resolver<'_> {
     }
 }
 
-fn doing(pid: i32, tid: i32) -> (ThreadState, Option<String>) {
-    match tasks::activity(pid, tid) {
-        Ok(Activity::Blocked { number, .. }) => {
+fn doing(activity: Option<Activity>) -> (ThreadState, Option<String>) {
+    match activity {
+        Some(Activity::Blocked { number, .. }) => {
             let name = syscalls::name(number).map_or_else(|| number.to_string(), str::to_owned);
             (ThreadState::Waiting, Some(name))
         }
-        Ok(Activity::Running) => (ThreadState::Running, None),
-        Ok(Activity::Faulting) => (ThreadState::Waiting, None),
-        Err(_) => (ThreadState::Unknown, None),
+        Some(Activity::Running) => (ThreadState::Running, None),
+        Some(Activity::Faulting) => (ThreadState::Waiting, None),
+        None => (ThreadState::Unknown, None),
     }
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ pub struct Start {
     flags: Vec<String>,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    namespaces: Vec<String>,
     limit: Duration,
 }
 
@@ -64,8 +65,15 @@ impl Start {
             flags: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
+            namespaces: Vec::new(),
             limit: DEFAULT_LIMIT,
         }
+    }
+
+    /// In namespaces of its own, named as `unshare` names them: `["--net", "--pid"]`.
+    pub fn within<S: Into<String>>(mut self, namespaces: impl IntoIterator<Item = S>) -> Self {
+        self.namespaces.extend(namespaces.into_iter().map(Into::into));
+        self
     }
 
     /// Options of the interpreter: `["-I", "-S"]`.
@@ -95,7 +103,7 @@ impl Start {
     pub fn start(self) -> Result<Target, TargetError> {
         let failed = |source| TargetError::Start { name: self.name.clone(), source };
         let folder = targets_in(self.interpreter.root.as_deref()).map_err(failed)?;
-        let mut command = self.interpreter.command();
+        let mut command = self.command();
         command
             // Never a `.pyc` beside the sources: `-I` ignores the environment variable for it.
             .arg("-B")
@@ -120,6 +128,7 @@ impl Start {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().expect("stdout is piped"),
             unread: Vec::new(),
+            pid: i32::try_from(child.id()).expect("a pid is an i32"),
             child,
             watchdog,
             stderr,
@@ -128,14 +137,38 @@ impl Start {
             start: self,
         };
         target.handshake()?;
+        target.find_itself()?;
         Ok(target)
+    }
+
+    /// What becomes the interpreter, or what starts it as its only child.
+    fn command(&self) -> Command {
+        let inner = self.interpreter.command();
+        if self.namespaces.is_empty() {
+            return inner;
+        }
+        let mut command = Command::new("unshare");
+        command.args(&self.namespaces);
+        if self.is_forked() {
+            // The one who is killed for its time takes it along.
+            command.args(["--fork", "--kill-child=KILL"]);
+        }
+        command.arg("--").arg(inner.get_program()).args(inner.get_args());
+        command
+    }
+
+    /// Only a child gets into a new pid namespace.
+    fn is_forked(&self) -> bool {
+        self.namespaces.iter().any(|one| one == "--pid")
     }
 }
 
 /// A process that is ready to be attached to. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub struct Target {
+    /// What was started: Python, or its parent.
     child: Child,
+    pid: i32,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     /// Bytes of stdout after the last line that was taken.
@@ -153,8 +186,9 @@ impl Target {
         Start::new(interpreter, name).start()
     }
 
+    /// The number of the Python process as this machine knows it.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a pid is an i32")
+        self.pid
     }
 
     pub fn interpreter(&self) -> &Interpreter {
@@ -267,6 +301,19 @@ impl Target {
             return Err(self.timed_out());
         }
         self.child.wait().map_err(talk)
+    }
+
+    /// Behind a parent of its own, the process that said that it is ready is that one's only child.
+    fn find_itself(&mut self) -> Result<(), TargetError> {
+        if !self.start.is_forked() {
+            return Ok(());
+        }
+        let parent = self.pid;
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let child = children.ok().and_then(|list| list.split_whitespace().next()?.parse().ok());
+        let talk = |source| TargetError::Talk { name: self.start.name.clone(), source };
+        self.pid = child.ok_or_else(|| talk(io::ErrorKind::NotFound.into()))?;
+        self.watchdog.signals(self.pid).map_err(talk)
     }
 
     fn handshake(&mut self) -> Result<(), TargetError> {

@@ -17,6 +17,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 #[derive(Debug)]
 pub struct Watchdog {
     process: Arc<OwnedFd>,
+    /// Who gets the signals, if it is another.
+    child: Option<OwnedFd>,
     off: Arc<OwnedFd>,
     bit: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -42,7 +44,14 @@ impl Watchdog {
                 }
             })?
         };
-        Ok(Self { process, off, bit, thread: Some(thread) })
+        Ok(Self { process, child: None, off, bit, thread: Some(thread) })
+    }
+
+    /// Signals go to this process from now on, which dies with the one that is watched.
+    pub fn signals(&mut self, pid: i32) -> io::Result<()> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        self.child = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        Ok(())
     }
 
     /// Whether the limit was reached and the process killed for it.
@@ -50,9 +59,9 @@ impl Watchdog {
         self.bit.load(Ordering::SeqCst)
     }
 
-    /// Sends a signal to the very process that is watched.
+    /// Sends a signal to the very process that is watched, or to its child.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.process, signal)?)
+        Ok(pidfd_send_signal(self.child.as_ref().unwrap_or(&self.process), signal)?)
     }
 
     /// Waits until the process has ended, without reaping it; `false` if `limit` was over first.

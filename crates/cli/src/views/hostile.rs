@@ -112,6 +112,7 @@ fn row() -> ProcessRow {
     let allowed = Allowed { ok: false, door: Some(evil()), reason: Some(evil()) };
     ProcessRow {
         pid: 1,
+        namespace_pid: None,
         ppid: 0,
         user: evil(),
         python: Some(evil()),

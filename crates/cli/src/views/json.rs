@@ -24,6 +24,7 @@ fn process(row: &ProcessRow) -> Json {
     json!({
         "pid": row.pid,
         "ppid": row.ppid,
+        "namespace_pid": row.namespace_pid,
         "user": row.user,
         "python": row.python,
         "implementation": row.implementation,

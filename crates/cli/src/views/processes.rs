@@ -163,6 +163,9 @@ pub(crate) fn details(rows: &[ProcessRow], raw: bool) -> Text {
         );
         fact("executable", row.executable.as_deref().unwrap_or("(unknown)"));
         fact("user", &row.user);
+        if let Some(own) = row.namespace_pid {
+            fact("own number", &format!("{own}, in its pid namespace"));
+        }
         fact("parent", &row.ppid.to_string());
         fact("age", &short(row.age));
         fact("threads", &row.threads.to_string());
@@ -251,6 +254,7 @@ mod tests {
     fn row(pid: i32, kind: Option<&str>, ask: bool) -> ProcessRow {
         ProcessRow {
             pid,
+            namespace_pid: None,
             ppid: 1,
             user: "www-data".to_owned(),
             python: Some("3.11.7".to_owned()),
