@@ -8,18 +8,12 @@ use std::cell::RefCell;
 use crate::Address;
 use crate::memory::{Copied, PAGE, ReadMemory, Unreadable};
 use crate::spread::QuickMap;
-use crate::sys;
 
-/// Pages that are read together, around the one that is asked for: what comes next is mostly beside it.
-const TOGETHER: u64 = 4;
-
-/// Beyond this only what is asked for is read.
-const PLENTY: usize = 64 << 20;
 /// No process needs as much; one that leads through more of its memory is not followed.
 const AT_MOST: usize = 1 << 30;
-
-/// Room that is made at once.
-const AT_LEAST: usize = 32 * PAGE as usize;
+/// Room that is made at once, in pages: for a small process, and for one that needed more.
+const FIRST_ROOM: usize = 64;
+const ROOM: usize = 512;
 
 /// A memory, and what was read of it.
 pub struct Cached<M> {
@@ -28,20 +22,23 @@ pub struct Cached<M> {
 }
 
 struct Pages {
-    bytes: Vec<u8>,
-    /// So many of the bytes were there from the beginning.
-    copied: usize,
+    /// Each is as long as it will get when it is made, so that nothing that was read is ever moved.
+    rooms: Vec<Vec<u8>>,
+    bytes: usize,
     by_number: QuickMap<u64, Page>,
     /// The page that was asked for last, and its place.
-    last: (u64, usize),
+    last: (u64, Place),
 }
+
+/// A room and where in it.
+type Place = (u32, u32);
 
 #[derive(Clone, Copy)]
 struct Page {
     /// `None`: it cannot be read.
-    place: Option<usize>,
-    /// It was asked for, and not only read beforehand.
-    asked_for: bool,
+    place: Option<Place>,
+    /// It was asked for, and neither there from the beginning nor only read beforehand.
+    added: bool,
 }
 
 /// No page has this number.
@@ -58,15 +55,15 @@ impl<M: ReadMemory> Cached<M> {
         by_number.reserve(copied.pages.len());
         for (index, (at, held)) in copied.pages.iter().zip(&copied.held).enumerate() {
             if *held {
-                let place = Some(index * PAGE as usize);
-                by_number.insert(at.0 / PAGE, Page { place, asked_for: true });
+                let place = Some((0, (index * PAGE as usize) as u32));
+                by_number.insert(at.0 / PAGE, Page { place, added: false });
             }
         }
         let pages = Pages {
-            copied: copied.bytes.len(),
-            bytes: copied.bytes,
+            bytes: copied.bytes.len(),
+            rooms: vec![copied.bytes],
             by_number,
-            last: (NO_PAGE, 0),
+            last: (NO_PAGE, (0, 0)),
         };
         Self { memory, pages: RefCell::new(pages) }
     }
@@ -74,20 +71,23 @@ impl<M: ReadMemory> Cached<M> {
     /// The addresses of the pages that were asked for since it began, in order.
     pub fn added(&self) -> Vec<Address> {
         let pages = self.pages.borrow();
-        let added = |page: &Page| page.asked_for && page.place >= Some(pages.copied);
-        let asked_for = pages.by_number.iter().filter(|(_, page)| added(page));
-        let mut found: Vec<Address> = asked_for.map(|(at, _)| Address(at * PAGE)).collect();
+        let added = pages.by_number.iter().filter(|(_, page)| page.added && page.place.is_some());
+        let mut found: Vec<Address> = added.map(|(at, _)| Address(at * PAGE)).collect();
         found.sort();
         found
     }
 
-    /// What was asked for, as if it had been copied together.
-    pub fn into_copied(self) -> Copied {
-        let pages = self.added();
-        let mut known = self.pages.into_inner();
-        let mut copied = Copied { held: vec![true; pages.len()], bytes: Vec::new(), pages };
-        copied.bytes = known.in_order(&copied.pages);
-        copied
+    /// Whether all that was copied is here, too, and the same.
+    pub fn is_like(&self, copied: &Copied) -> bool {
+        let pages = self.pages.borrow();
+        let there = copied.pages.iter().zip(&copied.held).zip(copied.bytes.chunks(PAGE as usize));
+        there.into_iter().all(|((at, held), bytes)| {
+            let place = pages.by_number.get(&(at.0 / PAGE)).and_then(|page| page.place);
+            match place {
+                Some(place) => *held && pages.at(place) == bytes,
+                None => !held,
+            }
+        })
     }
 
     /// Reads the pages of all these addresses, as far as they are not there yet, in few kernel calls.
@@ -106,39 +106,38 @@ impl<M: ReadMemory> Cached<M> {
 }
 
 impl Pages {
-    /// The bytes of these pages, one after the other.
-    fn in_order(&mut self, pages: &[Address]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(pages.len() * PAGE as usize);
-        for at in pages {
-            let place = self.by_number.get(&(at.0 / PAGE)).and_then(|page| page.place);
-            match place {
-                Some(place) => bytes.extend_from_slice(&self.bytes[place..place + PAGE as usize]),
-                None => bytes.resize(bytes.len() + PAGE as usize, 0),
-            }
-        }
-        bytes
+    fn at(&self, (room, from): Place) -> &[u8] {
+        &self.rooms[room as usize][from as usize..from as usize + PAGE as usize]
     }
 
     /// Reads pages that are not there.
     fn read(&mut self, memory: &impl ReadMemory, missing: &[Address]) {
-        let first = self.bytes.len();
-        let room = AT_MOST.saturating_sub(first) / PAGE as usize;
-        let missing = &missing[..missing.len().min(room)];
-        let length = first + missing.len() * PAGE as usize;
-        if length > self.bytes.capacity() {
-            self.bytes.reserve(first.max(length - first).max(AT_LEAST));
-            sys::prefer_huge_pages(&mut self.bytes);
-        }
-        self.bytes.resize(length, 0);
-        let held = memory.read_pages(missing, &mut self.bytes[first..]);
-        for (index, (at, held)) in missing.iter().zip(held).enumerate() {
-            let place = held.then_some(first + index * PAGE as usize);
-            self.by_number.insert(at.0 / PAGE, Page { place, asked_for: false });
+        let mut missing = missing;
+        while !missing.is_empty() && self.bytes < AT_MOST {
+            let free = self.rooms.last().map_or(0, |room| room.capacity() - room.len());
+            if free < PAGE as usize {
+                let room = if self.rooms.len() == 1 { FIRST_ROOM } else { ROOM };
+                self.rooms.push(Vec::with_capacity(room * PAGE as usize));
+                continue;
+            }
+            let (now, later) = missing.split_at(missing.len().min(free / PAGE as usize));
+            let index = self.rooms.len() - 1;
+            let room = &mut self.rooms[index];
+            let first = room.len();
+            room.resize(first + now.len() * PAGE as usize, 0);
+            let held = memory.read_pages(now, &mut room[first..]);
+            for (number, (at, held)) in now.iter().zip(held).enumerate() {
+                let from = first + number * PAGE as usize;
+                let place = held.then_some((index as u32, from as u32));
+                self.by_number.insert(at.0 / PAGE, Page { place, added: false });
+            }
+            self.bytes += now.len() * PAGE as usize;
+            missing = later;
         }
     }
 
     /// Where the bytes of a page are.
-    fn place(&mut self, memory: &impl ReadMemory, number: u64) -> Option<usize> {
+    fn place(&mut self, memory: &impl ReadMemory, number: u64) -> Option<Place> {
         if self.last.0 == number {
             return Some(self.last.1);
         }
@@ -146,7 +145,8 @@ impl Pages {
             self.read(memory, &[Address(number * PAGE)]);
         }
         let page = self.by_number.get_mut(&number)?;
-        page.asked_for = true;
+        // What was copied at the beginning is in the first room.
+        page.added = page.place.is_none_or(|(room, _)| room > 0);
         self.last = (number, page.place?);
         page.place
     }
@@ -160,9 +160,9 @@ impl<M: ReadMemory> ReadMemory for Cached<M> {
         while done < buffer.len() {
             let here = address.0.checked_add(done as u64).ok_or(failed)?;
             let (number, within) = (here / PAGE, (here % PAGE) as usize);
-            let place = pages.place(&self.memory, number).ok_or(failed)? + within;
+            let place = pages.place(&self.memory, number).ok_or(failed)?;
             let count = (PAGE as usize - within).min(buffer.len() - done);
-            buffer[done..done + count].copy_from_slice(&pages.bytes[place..place + count]);
+            buffer[done..done + count].copy_from_slice(&pages.at(place)[within..within + count]);
             done += count;
         }
         Ok(())
@@ -206,5 +206,22 @@ mod tests {
         assert_eq!(memory.added(), [Address(PAGE)]);
         assert_eq!(memory.bytes(Address(2 * PAGE + 7), 1).unwrap(), [7]);
         assert_eq!(memory.added(), [Address(PAGE), Address(2 * PAGE)]);
+    }
+
+    #[test]
+    fn nothing_is_lost_when_there_is_much() {
+        struct Numbers;
+        impl ReadMemory for Numbers {
+            fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
+                buffer[..8].copy_from_slice(&address.0.to_le_bytes());
+                Ok(())
+            }
+        }
+        let memory = Cached::new(Numbers);
+        memory.prefetch((0..3000).step_by(2).map(|number| Address(number * PAGE)));
+        for _ in 0..2 {
+            assert!((0..3000).all(|n| memory.word(Address(n * PAGE)) == Ok(n * PAGE)));
+        }
+        assert_eq!(memory.added().len(), 3000);
     }
 }

@@ -55,6 +55,10 @@ impl<M: ReadMemory + ?Sized> ReadMemory for &M {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
         (**self).read(address, buffer)
     }
+
+    fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
+        (**self).read_pages(pages, buffer)
+    }
 }
 
 /// The memory of a live process.
@@ -106,7 +110,7 @@ impl ReadMemory for Live {
 pub(crate) const PAGE: u64 = 4096;
 
 /// Pages that are copied together, at one moment, into memory that was made ready before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Copied {
     pub(crate) pages: Vec<Address>,
     pub(crate) bytes: Vec<u8>,
@@ -126,14 +130,20 @@ impl Copied {
         Self { pages, bytes, held }
     }
 
-    /// Copies; a page that is gone is left out.
-    pub fn copy(&mut self, memory: Live) {
-        self.held = memory.read_pages(&self.pages, &mut self.bytes);
-    }
-
-    /// Whether two copies of the same pages are alike.
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.held == other.held && self.bytes == other.bytes
+    /// Copies; a page that is gone is left out. As long as `in_time` says so: `false` if it did not get to the end.
+    pub fn copy(&mut self, memory: Live, in_time: impl Fn() -> bool) -> bool {
+        /// Pages between two looks at the time.
+        const PART: usize = 512;
+        self.held.clear();
+        let places = self.bytes.chunks_mut(PART * PAGE as usize);
+        for (part, place) in self.pages.chunks(PART).zip(places) {
+            if !self.held.is_empty() && !in_time() {
+                self.held.resize(self.pages.len(), false);
+                return false;
+            }
+            self.held.extend(memory.read_pages(part, place));
+        }
+        true
     }
 }
 
@@ -148,8 +158,13 @@ mod tests {
         let live = Live { pid: std::process::id() as i32 };
         let pages = [Address(first), Address(PAGE), Address(first + 2 * PAGE)];
         let mut copied = Copied::of(pages.to_vec());
-        copied.copy(live);
+        assert!(copied.copy(live, || true));
         assert_eq!(copied.held, [true, false, true]);
+        let before = Cached::with(live, copied.clone());
+        assert!(before.is_like(&copied));
+        copied.bytes[0] = 8;
+        assert!(!before.is_like(&copied));
+        assert!(copied.copy(live, || true));
         let copied = Cached::with(live, copied);
         assert!(copied.added().is_empty());
         assert_eq!(copied.bytes(Address(first + 2 * PAGE), 3).unwrap(), [7; 3]);

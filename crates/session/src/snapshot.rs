@@ -2,7 +2,7 @@
 //!
 //! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
@@ -23,17 +23,19 @@ use spyhole_proc::syscalls;
 use spyhole_proc::tasks::{Activity, Tasks};
 use thiserror::Error;
 
+use crate::holding::Thawed;
 use crate::model::{
     EvalError, InterpreterStacks, ProcessStacks, StackFrame, ThreadStack, ThreadState,
 };
+pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::{failure, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Stop the thread that holds the GIL for the moment of the copy.
-    pub pause: bool,
+    /// Which threads are stopped for it.
+    pub pause: Pause,
 }
 
 /// The stacks of one process, or why there are none.
@@ -80,21 +82,23 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<Opened, AttachError> {
+fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
     let pid = process.pid;
-    let Seen { runtime, version, .. } = look::see(process, memory)?;
-    Opened::of(memory, runtime, version).map_err(|error| match error {
+    let Seen { runtime, version, maps } = look::see(process, memory)?;
+    let opened = Opened::of(memory, runtime, version);
+    let opened = opened.map_err(|error| match error {
         OpenError::Layout(_) => AttachError::Unsupported { pid, version },
         OpenError::Roots(RootsError::NoSymbol { .. } | RootsError::UnknownFunction) => {
             AttachError::NotPython { pid, reason: NotPython::NoRuntime }
         }
-    })
+    })?;
+    Ok((opened, maps))
 }
 
 /// How many interpreters a process has; `None` if that cannot be seen.
 pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
     let memory = Cached::new(Live { pid: process.pid });
-    let opened = open(process, &memory).ok()?;
+    let (opened, _) = open(process, &memory).ok()?;
     let states = opened.roots.interpreters(&memory, &opened.layout).ok()?;
     u32::try_from(states.len()).ok().filter(|count| *count > 0)
 }
@@ -103,15 +107,22 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let pid = process.pid;
     let live = Live { pid };
     let memory = Cached::new(live);
-    let opened = open(process, &memory)?;
+    let (opened, maps) = open(process, &memory)?;
     let types = Types::find(&memory, &opened.runtime);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
-    let view = View::new(pid, &live, &opened, tids);
-    let moment = view.moment(options.pause);
+    let view = View::new(pid, &live, &opened, tids, maps);
+    let mut moment = view.moment(options.pause);
+    let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    Ok(resolve(&opened, &types, &view, &moment, &live))
+    let mut stacks = resolve(&opened, &types, &view, &moment, &live);
+    if let Some(frozen) = frozen {
+        let Thawed { held, early } = frozen.thaw();
+        stacks.paused = held;
+        stacks.torn |= early;
+    }
+    Ok(stacks)
 }
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
@@ -127,7 +138,7 @@ pub fn of_still<P: ReadMemory + Tasks>(
     let opened = Opened::of(&memory, runtime, version)?;
     let types = Types::find(&memory, &opened.runtime);
     let tids = process.by_inner_id().unwrap_or_default();
-    let view = View::new(pid, process, &opened, tids);
+    let view = View::new(pid, process, &opened, tids, maps.clone());
     let moment = view.still(process);
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
@@ -175,11 +186,20 @@ fn resolve<M: ReadMemory>(
         .flat_map(|i| i.threads.iter().map(|thread| (i.state.id, thread.state)))
         .collect();
     let doubtful = threads::doubtful(&view.layout, &all);
+    if let Some(descriptor) = view.descriptor {
+        let idents = all.iter().map(|(_, thread)| descriptor.place(thread.ident));
+        moment.memory.prefetch(idents);
+    }
+    let unknown = all
+        .iter()
+        .filter(|(_, thread)| doubtful.contains(&thread.address))
+        .filter(|(_, thread)| view.tid(&moment.memory, thread, &doubtful).is_none());
+    let unknown = unknown.count();
     let stopped = tasks.is_stopped();
-    if !doubtful.is_empty() {
+    if unknown > 0 {
         notes.push(format!(
             "which native threads run {} of its sub-interpreters is not known: Python {version} keeps others' numbers",
-            doubtful.len()
+            unknown
         ));
     }
     let mut resolver = Resolver {
@@ -237,8 +257,7 @@ impl Resolver<'_> {
         name: Option<&ThreadName>,
         holds_gil: bool,
     ) -> ThreadStack {
-        let doubtful = self.doubtful.contains(&thread.state.address);
-        let tid = view.tid(self.reader.memory, &thread.state).filter(|_| !doubtful);
+        let tid = view.tid(self.reader.memory, &thread.state, &self.doubtful);
         let (state, syscall) = match tid {
             Some(_) if self.stopped => (ThreadState::Stopped, None),
             Some(tid) => doing(self.tasks.activity(tid)),

@@ -1,7 +1,7 @@
 //! `spyhole stack`: what each thread of a process does.
 
 use clap::Args;
-use spyhole_session::snapshot::{self, Look, Options};
+use spyhole_session::snapshot::{self, Look, Options, Pause};
 use spyhole_session::target;
 
 use super::Outcome;
@@ -41,7 +41,8 @@ impl Stack {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let spec = target::parse(&self.target)?;
         let resolved = target::resolve(&spec)?;
-        let looks = snapshot::of_all(&resolved.targets, Options { pause: !self.no_pause });
+        let pause = if self.no_pause { Pause::Nothing } else { Pause::Holder };
+        let looks = snapshot::of_all(&resolved.targets, Options { pause });
         let mut kinds = Vec::new();
         let mut seen = Vec::new();
         for Look { pid, outcome } in looks {
