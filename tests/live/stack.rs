@@ -51,6 +51,13 @@ fn assert_stacks(target: &Target, process: &Value) {
             let file = frame["file"].as_str().expect("a path");
             assert!(file.ends_with("/stacks.py"), "{version}: {file}");
             assert_eq!(frame["column"].is_u64(), qualified, "{version}: {frame}");
+            let source = frame["source"].as_str().expect("its file is there");
+            assert!(source.contains("  # at "), "{version}: {name}: {source}");
+            if let (Some(from), Some(to)) = (frame["column"].as_u64(), frame["end_column"].as_u64())
+            {
+                let part = &source[from as usize..to as usize];
+                assert!(!part.is_empty() && !part.contains('#'), "{version}: {part}");
+            }
         }
         let outermost = frames.last().expect("there are frames");
         let function = outermost["function"].as_str().expect("a name");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use memchr::memmem;
 use spyhole_proc::Address;
 use spyhole_proc::elf::{Image, Segment};
 use spyhole_proc::memory::ReadMemory;
@@ -47,19 +48,23 @@ pub fn read(memory: &dyn ReadMemory, image: &Image) -> Option<Version> {
     if let Some(symbol) = image.symbol(memory, "Py_Version") {
         return memory.word(symbol.address).ok().map(Version::from_hex);
     }
-    image.segments.iter().filter(|s| s.writable).find_map(|s| search(memory, s))
+    /// Of all segments together; what CPython has is below one MiB, and a program around it may have more.
+    const AT_MOST: u64 = 16 << 20;
+    let mut left = AT_MOST;
+    image.segments.iter().filter(|s| s.writable).find_map(|s| search(memory, s, &mut left))
 }
 
-fn search(memory: &dyn ReadMemory, segment: &Segment) -> Option<Version> {
-    const AT_MOST: u64 = 16 << 20;
+fn search(memory: &dyn ReadMemory, segment: &Segment, left: &mut u64) -> Option<Version> {
     const BLOCK: u64 = 256 << 10;
     /// As much as the beginning of the text may reach into the next block.
     const OVERLAP: u64 = 32;
+    let length = segment.length.min(*left);
+    *left -= length;
     let mut at = 0;
-    while at < segment.length.min(AT_MOST) {
-        let length = (segment.length - at).min(BLOCK + OVERLAP);
+    while at < length {
+        let part = (length - at).min(BLOCK + OVERLAP);
         // Pages of the segment that were never touched read as zeros; one that cannot be read ends nothing.
-        if let Ok(bytes) = memory.bytes(segment.start.plus(at), length as usize)
+        if let Ok(bytes) = memory.bytes(segment.start.plus(at), part as usize)
             && let Some(version) = find_text(&bytes)
         {
             return Some(version);
@@ -71,16 +76,9 @@ fn search(memory: &dyn ReadMemory, segment: &Segment) -> Option<Version> {
 
 /// Finds `3.8.18 (default, ` and the like.
 fn find_text(bytes: &[u8]) -> Option<Version> {
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(2).position(|w| w == b"3.") {
-        let begins = at == 0 || rest[at - 1] == 0;
-        rest = &rest[at..];
-        if begins && let Some(version) = parse_text(rest) {
-            return Some(version);
-        }
-        rest = &rest[2..];
-    }
-    None
+    memmem::find_iter(bytes, b"3.")
+        .filter(|at| *at == 0 || bytes[at - 1] == 0)
+        .find_map(|at| parse_text(&bytes[at..]))
 }
 
 /// `3.8.18 (`, `3.12.0rc1+ (`: numbers, perhaps a level, a space, a parenthesis.

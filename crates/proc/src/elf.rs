@@ -63,7 +63,8 @@ pub struct Image {
 const HEADERS_AT_MOST: u16 = 128;
 const DYNAMIC_AT_MOST: usize = 1024;
 const NAME_AT_MOST: usize = 512;
-const SYMBOLS_AT_MOST: u64 = 16 << 20;
+/// Symbols that share a bucket: a few, as linkers make tables.
+const CHAIN_AT_MOST: usize = 4096;
 
 fn value<T: Pod + Copy>(memory: &dyn ReadMemory, at: Address) -> Result<T, Unreadable> {
     let bytes = memory.bytes(at, size_of::<T>())?;
@@ -157,10 +158,33 @@ impl Image {
         if let Some(table) = self.gnu_hash {
             return self.by_gnu_hash(memory, table, name).ok().flatten();
         }
-        let table = self.hash?;
-        let count = memory.half(table.plus(4)).ok()?;
-        (0..u64::from(count).min(SYMBOLS_AT_MOST))
-            .find_map(|i| self.named(memory, i, name).ok().flatten())
+        self.by_hash(memory, self.hash?, name).ok().flatten()
+    }
+
+    /// The `DT_HASH` table: the numbers of buckets and chains, then both (System V gABI, chapter 5).
+    fn by_hash(
+        &self,
+        memory: &dyn ReadMemory,
+        table: Address,
+        name: &str,
+    ) -> Result<Option<Symbol>, Unreadable> {
+        let buckets = u64::from(memory.half(table)?);
+        if buckets == 0 {
+            return Ok(None);
+        }
+        let bucket = u64::from(object::elf::hash(name.as_bytes())) % buckets;
+        let chains = table.plus(8 + buckets * 4);
+        let mut index = u64::from(memory.half(table.plus(8 + bucket * 4))?);
+        for _ in 0..CHAIN_AT_MOST {
+            if index == 0 {
+                break;
+            }
+            if let Some(symbol) = self.named(memory, index, name)? {
+                return Ok(Some(symbol));
+            }
+            index = u64::from(memory.half(chains.plus(index * 4))?);
+        }
+        Ok(None)
     }
 
     /// The `DT_GNU_HASH` table: header, Bloom filter, buckets, chains (glibc's `elf/dl-lookup.c`).
@@ -185,12 +209,12 @@ impl Image {
         }
         let bucket_table = table.plus(16 + words * 8);
         let chains = bucket_table.plus(buckets * 4);
-        let mut index = u64::from(memory.half(bucket_table.plus(u64::from(hash) % buckets * 4))?);
-        if index < first {
+        let bucket = bucket_table.plus(u64::from(hash) % buckets * 4);
+        let begin = u64::from(memory.half(bucket)?);
+        if begin < first {
             return Ok(None);
         }
-        let end = index.saturating_add(SYMBOLS_AT_MOST);
-        while index < end {
+        for index in (begin..).take(CHAIN_AT_MOST) {
             let chain = memory.half(chains.plus((index - first) * 4))?;
             if chain | 1 == hash | 1
                 && let Some(symbol) = self.named(memory, index, name)?
@@ -200,7 +224,6 @@ impl Image {
             if chain & 1 != 0 {
                 break;
             }
-            index += 1;
         }
         Ok(None)
     }

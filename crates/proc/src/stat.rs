@@ -104,6 +104,8 @@ pub struct Status {
     pub tracer: i32,
     pub uids: Ids,
     pub gids: Ids,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
     pub threads: u32,
     /// The process id in each pid namespace, the reader's first, its own last.
     pub namespace_pids: Vec<i32>,
@@ -156,6 +158,7 @@ impl Status {
             tracer: fields.decimal(b"TracerPid").unwrap_or(0),
             uids: fields.ids(b"Uid"),
             gids: fields.ids(b"Gid"),
+            groups: words(fields.get(b"Groups")).filter_map(number).collect(),
             threads: fields.decimal(b"Threads").unwrap_or(0),
             namespace_pids: words(fields.get(b"NSpid")).filter_map(number).collect(),
             pending: fields.mask(b"SigPnd"),

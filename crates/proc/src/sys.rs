@@ -4,6 +4,7 @@
 
 #[cfg(feature = "die")]
 pub mod die;
+pub mod files;
 
 use std::fs::File;
 use std::io;

@@ -18,6 +18,7 @@ mod pause;
 pub mod processes;
 mod received;
 pub mod snapshot;
+mod sources;
 pub mod target;
 
 pub use cancel::Cancel;

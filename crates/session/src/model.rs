@@ -298,8 +298,23 @@ pub struct StackFrame {
     /// 0-based, in bytes of UTF-8.
     pub column: Option<u32>,
     pub end_column: Option<u32>,
+    pub source: SourceLine,
     /// In the order of the code; empty where they were not asked for.
     pub locals: Vec<Local>,
+}
+
+/// The text of the line that a frame is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SourceLine {
+    /// There is no file, or it may not or cannot be read.
+    #[default]
+    Unknown,
+    /// The whole line, without its end; a very long one is cut.
+    Text(Arc<str>),
+    /// The file was changed after the process began: it may hold something else by now.
+    Changed,
+    /// The file has fewer lines.
+    Missing,
 }
 
 /// A local variable, rendered from outside.

@@ -25,10 +25,11 @@ use thiserror::Error;
 
 use crate::holding::Thawed;
 use crate::model::{
-    EvalError, InterpreterStacks, ProcessStacks, StackFrame, ThreadStack, ThreadState,
+    EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
 };
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
+use crate::sources::Sources;
 use crate::{failure, target::Target};
 
 /// How to look.
@@ -36,6 +37,8 @@ use crate::{failure, target::Target};
 pub struct Options {
     /// Which threads are stopped for it.
     pub pause: Pause,
+    /// Read the source lines of the frames.
+    pub sources: bool,
 }
 
 /// The stacks of one process, or why there are none.
@@ -68,12 +71,16 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
     let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
+    let sources = options.sources.then(|| Sources::of(target.pid));
     let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
     if let Some(wanted) = &target.interpreter {
         stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
         if stacks.interpreters.is_empty() {
             return Err(failure::unknown_interpreter(target));
         }
+    }
+    if let Some(sources) = sources {
+        sources.quote(&mut stacks);
     }
     // A number that passed to another process in the meantime told of the wrong one.
     if process.has_ended() {
@@ -307,6 +314,7 @@ impl Resolver<'_> {
             end_line: location.end_line,
             column: location.column,
             end_column: location.end_column,
+            source: SourceLine::Unknown,
             locals: Vec::new(),
         }
     }

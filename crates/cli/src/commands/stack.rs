@@ -6,7 +6,7 @@ use spyhole_session::target;
 
 use super::Outcome;
 use crate::failure::{Failure, Kind};
-use crate::views::stacks;
+use crate::views::stacks::{self, Style};
 use crate::views::terminal::Terminal;
 
 /// Show what each thread of a process does, read from outside
@@ -42,7 +42,7 @@ impl Stack {
         let spec = target::parse(&self.target)?;
         let resolved = target::resolve(&spec)?;
         let pause = if self.no_pause { Pause::Nothing } else { Pause::Holder };
-        let looks = snapshot::of_all(&resolved.targets, Options { pause });
+        let looks = snapshot::of_all(&resolved.targets, Options { pause, sources: true });
         let mut kinds = Vec::new();
         let mut seen = Vec::new();
         for Look { pid, outcome } in looks {
@@ -56,9 +56,10 @@ impl Stack {
             }
         }
         if self.json {
-            terminal.json_document(&stacks::json(&seen))?;
+            terminal.json_document(&stacks::json::processes(&seen))?;
         } else {
-            terminal.data(&stacks::text(&seen, self.all, terminal.width()))?;
+            let style = Style { all: self.all, width: terminal.width() };
+            terminal.data(&stacks::text(&seen, style))?;
             terminal.talk(&stacks::notes(&seen));
         }
         Ok(match kinds.as_slice() {

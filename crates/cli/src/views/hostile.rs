@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use spyhole_session::model::{
     Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, InterpreterStacks, Left, Local,
-    Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, StackFrame, SyntaxPlace,
-    ThreadStack, ThreadState, TraceFrame, Value,
+    Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, SourceLine, StackFrame,
+    SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
 };
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
+use super::stacks::Style;
 use super::terminal::Terminal;
 use super::text::Text;
 use super::{answers, json, leaving, processes, stacks, watch};
@@ -134,8 +135,11 @@ fn process() -> ProcessStacks {
         module: Some(EVIL.into()),
         file: Some(EVIL.into()),
         line: Some(1),
+        end_line: Some(1),
+        column: Some(2),
+        end_column: Some(9),
+        source: SourceLine::Text(EVIL.into()),
         locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
-        ..StackFrame::default()
     };
     let thread = ThreadStack {
         native_id: Some(1),
@@ -165,10 +169,10 @@ fn process() -> ProcessStacks {
 fn everything(terminal: &Terminal) {
     let seen = [process(), process()];
     for (all, width) in [(false, None), (true, None), (false, Some(80)), (true, Some(20))] {
-        terminal.data(&stacks::text(&seen, all, width)).unwrap();
+        terminal.data(&stacks::text(&seen, Style { all, width })).unwrap();
     }
     terminal.talk(&stacks::notes(&seen));
-    terminal.json_document(&stacks::json(&seen)).unwrap();
+    terminal.json_document(&stacks::json::processes(&seen)).unwrap();
 
     let report = report();
     for answer in &report.answers {

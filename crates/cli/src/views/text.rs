@@ -13,6 +13,8 @@ pub(crate) enum Ink {
     Added,
     Removed,
     Head,
+    /// What points at something in the line above.
+    Mark,
 }
 
 impl Ink {
@@ -25,6 +27,7 @@ impl Ink {
             Self::Advice => AnsiColor::Cyan.on_default(),
             Self::Added => AnsiColor::Green.on_default(),
             Self::Removed => AnsiColor::Red.on_default(),
+            Self::Mark => AnsiColor::Yellow.on_default().bold(),
             Self::Head => Style::new().bold().underline(),
         }
     }

@@ -54,7 +54,7 @@ impl Namespace {
     /// ancestor of all others.
     pub const FIRST: Self = Self(0xEFFF_FFFD);
 
-    fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         // Its metadata, not its text: the link is one of the kernel's own.
         fs::metadata(path).ok().map(|metadata| Self(metadata.ino()))
     }

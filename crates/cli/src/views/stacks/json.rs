@@ -1,0 +1,150 @@
+//! Stacks as JSON.
+
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use spyhole_proc::spread::QuickMap;
+use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
+
+/// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
+/// time that reading them took.
+pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
+    let mut out = String::from("[");
+    let mut told = Told::default();
+    each(&mut out, 2, processes, |out, process| process_json(out, &mut told, process));
+    out.push_str("]\n");
+    out
+}
+
+/// Items with commas between them, each on a line of its own.
+fn each<T>(out: &mut String, indent: usize, items: &[T], mut one: impl FnMut(&mut String, &T)) {
+    for (index, item) in items.iter().enumerate() {
+        out.push_str(if index > 0 { ",\n" } else { "\n" });
+        out.extend(std::iter::repeat_n(' ', indent));
+        one(out, item);
+    }
+    if !items.is_empty() {
+        out.push('\n');
+        out.push_str(&" ".repeat(indent - 2));
+    }
+}
+
+/// The beginning of an object, left open: its last key is a list that follows.
+fn open(out: &mut String, fields: &Json, list: &str) {
+    let fields = fields.to_string();
+    out.push_str(fields.strip_suffix('}').unwrap_or(&fields));
+    out.push_str(&format!(",\"{list}\":["));
+}
+
+/// Where a frame stands in the text already: those of one recursion, and of threads that do the same, are alike. What
+/// was read once is one text in memory, so that its address tells it.
+#[derive(Default)]
+struct Told(QuickMap<FrameKey, Range<usize>>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct FrameKey {
+    texts: [usize; 4],
+    places: [Option<u32>; 4],
+}
+
+impl FrameKey {
+    fn of(frame: &StackFrame) -> Self {
+        let address = |text: Option<&Arc<str>>| text.map_or(0, |text| text.as_ptr().addr());
+        let source = match &frame.source {
+            SourceLine::Text(line) => Some(line),
+            _ => None,
+        };
+        let texts = [frame.function.as_ref(), frame.module.as_ref(), frame.file.as_ref(), source];
+        Self {
+            texts: texts.map(address),
+            places: [frame.line, frame.column, frame.end_line, frame.end_column],
+        }
+    }
+}
+
+fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
+    let fields = json!({
+        "pid": process.pid,
+        "python": process.python,
+        "paused_us": (process.paused.as_secs_f64() * 1e7).round() / 10.0,
+        "torn": process.torn,
+        "notes": process.notes,
+        "deadlocks": [],
+    });
+    open(out, &fields, "interpreters");
+    each(out, 4, &process.interpreters, |out, interpreter| {
+        let fields = json!({"id": interpreter.id, "name": null, "tasks": [], "greenlets": []});
+        open(out, &fields, "threads");
+        each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
+        out.push_str("]}");
+    });
+    out.push_str("]}");
+}
+
+fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
+    let fields = json!({
+        "native_id": thread.native_id,
+        "ident": thread.ident,
+        "name": thread.name,
+        "daemon": thread.daemon,
+        "state": thread.state.name(),
+        "syscall": thread.syscall,
+        "holds_gil": thread.holds_gil,
+        "waits_for": null,
+        "torn": thread.torn,
+        "truncated": thread.cut,
+    });
+    open(out, &fields, "frames");
+    each(out, 8, &thread.frames, |out, frame| {
+        if !frame.locals.is_empty() {
+            return frame_json(out, frame);
+        }
+        match told.0.entry(FrameKey::of(frame)) {
+            Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
+            Entry::Vacant(new) => {
+                let start = out.len();
+                frame_json(out, frame);
+                new.insert(start..out.len());
+            }
+        }
+    });
+    out.push_str("]}");
+}
+
+fn frame_json(out: &mut String, frame: &StackFrame) {
+    let text = |text: &Option<Arc<str>>| match text {
+        Some(text) => Json::from(&**text).to_string(),
+        None => "null".to_owned(),
+    };
+    let number = |number: Option<u32>| number.map_or_else(|| "null".to_owned(), |n| n.to_string());
+    let source = match &frame.source {
+        SourceLine::Text(line) => Json::from(&**line).to_string(),
+        _ => "null".to_owned(),
+    };
+    for (key, value) in [
+        ("{\"function\":", text(&frame.function)),
+        (",\"module\":", text(&frame.module)),
+        (",\"file\":", text(&frame.file)),
+        (",\"line\":", number(frame.line)),
+        (",\"column\":", number(frame.column)),
+        (",\"end_line\":", number(frame.end_line)),
+        (",\"end_column\":", number(frame.end_column)),
+        (",\"source\":", source),
+        (",\"locals\":", "[".to_owned()),
+    ] {
+        out.push_str(key);
+        out.push_str(&value);
+    }
+    each(out, 10, &frame.locals, |out, local| {
+        let local = json!({
+            "name": local.name,
+            "type": local.type_name,
+            "repr": local.repr,
+            "truncated": local.truncated,
+        });
+        out.push_str(&local.to_string());
+    });
+    out.push_str("]}");
+}
