@@ -83,6 +83,13 @@ fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
     out.push_str("]}");
 }
 
+/// One thread by itself.
+pub(super) fn thread(thread: &ThreadStack) -> Json {
+    let mut text = String::new();
+    thread_json(&mut text, &mut Told::default(), thread);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
     let fields = json!({
         "native_id": thread.native_id,
