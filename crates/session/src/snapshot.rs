@@ -24,6 +24,7 @@ use spyhole_proc::tasks::{Activity, Tasks};
 use thiserror::Error;
 
 use crate::holding::Thawed;
+use crate::locals::{Locals, Wanted};
 use crate::model::{
     EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
 };
@@ -39,6 +40,8 @@ pub struct Options {
     pub pause: Pause,
     /// Read the source lines of the frames.
     pub sources: bool,
+    /// Tell the local variables of the frames.
+    pub locals: Option<Wanted>,
 }
 
 /// The stacks of one process, or why there are none.
@@ -123,7 +126,9 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    let mut stacks = resolve(&opened, &types, &view, &moment, &live);
+    let (steady, again) = (Cached::new(live), Cached::new(live));
+    let plan = options.locals.map(|wanted| Plan { wanted, steady: &steady, again: Some(&again) });
+    let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan);
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
@@ -138,6 +143,7 @@ pub fn of_still<P: ReadMemory + Tasks>(
     pid: i32,
     maps: &Maps,
     process: &P,
+    locals: Option<Wanted>,
 ) -> Result<ProcessStacks, StillError> {
     let memory = Cached::new(process);
     let runtime = spyhole_cpython::locate(&memory, maps)?;
@@ -150,7 +156,8 @@ pub fn of_still<P: ReadMemory + Tasks>(
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
-    Ok(resolve(&opened, &types, &view, &moment, process))
+    let plan = locals.map(|wanted| Plan { wanted, steady: &memory, again: None });
+    Ok(resolve(&opened, &types, &view, &moment, process, plan))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -164,6 +171,15 @@ pub enum StillError {
     Unknown(#[from] OpenError),
 }
 
+/// How local variables are told.
+struct Plan<'a> {
+    wanted: Wanted,
+    /// What does not change is read here.
+    steady: &'a dyn ReadMemory,
+    /// What is there when all is told; `None` where nothing can change.
+    again: Option<&'a dyn ReadMemory>,
+}
+
 /// Looks up what the addresses of a moment mean.
 fn resolve<M: ReadMemory>(
     opened: &Opened,
@@ -171,6 +187,7 @@ fn resolve<M: ReadMemory>(
     view: &View,
     moment: &Moment<M>,
     tasks: &dyn Tasks,
+    plan: Option<Plan<'_>>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -217,8 +234,12 @@ fn resolve<M: ReadMemory>(
         codes: QuickMap::default(),
         modules: QuickMap::default(),
         frames: QuickMap::default(),
+        locals: plan.as_ref().map(|plan| {
+            let steady = Reader { memory: plan.steady, ..reader };
+            Locals::new(reader, steady, plan.wanted)
+        }),
     };
-    let interpreters = moment
+    let mut interpreters: Vec<InterpreterStacks> = moment
         .interpreters
         .iter()
         .map(|interpreter| {
@@ -230,6 +251,9 @@ fn resolve<M: ReadMemory>(
             InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
         })
         .collect();
+    if let (Some(locals), Some(again)) = (resolver.locals, plan.and_then(|plan| plan.again)) {
+        locals.check(&mut interpreters, &Reader { memory: again, ..reader });
+    }
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
     ProcessStacks {
@@ -252,8 +276,9 @@ struct Resolver<'a> {
     doubtful: HashSet<Address>,
     codes: QuickMap<Address, Option<Code>>,
     modules: QuickMap<Address, Option<Arc<str>>>,
-    /// Frames by what they run, where they are in it, and their globals.
+    /// Frames by what they run, where they are in it, and their globals; without their locals.
     frames: QuickMap<(Address, u64, Address), StackFrame>,
+    locals: Option<Locals<'a>>,
 }
 
 impl Resolver<'_> {
@@ -287,11 +312,19 @@ impl Resolver<'_> {
 
     fn frame(&mut self, frame: &RawFrame) -> StackFrame {
         let key = (frame.code, frame.position, frame.globals);
-        if let Some(known) = self.frames.get(&key) {
-            return known.clone();
+        let mut resolved = match self.frames.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let resolved = self.resolve(frame);
+                self.frames.insert(key, resolved.clone());
+                resolved
+            }
+        };
+        if let Some(locals) = &mut self.locals
+            && resolved.function.is_some()
+        {
+            (resolved.locals, resolved.locals_cut) = locals.of(frame);
         }
-        let resolved = self.resolve(frame);
-        self.frames.insert(key, resolved.clone());
         resolved
     }
 
@@ -316,6 +349,7 @@ impl Resolver<'_> {
             end_column: location.end_column,
             source: SourceLine::Unknown,
             locals: Vec::new(),
+            locals_cut: false,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Args;
+use spyhole_session::locals::Wanted;
 use spyhole_session::model::Left;
 use spyhole_session::snapshot::{self, Look, Options, Pause};
 use spyhole_session::target::{self, Target};
@@ -28,6 +29,7 @@ use crate::{duration, interrupt};
                   spyhole stack 4123             all of its threads, equal stacks once\n  \
                   spyhole stack 4123 --all       each thread by itself\n  \
                   spyhole stack gunicorn         all processes with `gunicorn` in their command line\n  \
+                  spyhole stack 4123 --locals    with the values of local variables\n  \
                   spyhole stack 4123 --no-pause  stop nothing, and mark what changed meanwhile\n  \
                   spyhole stack 4123 --watch 1s  what changes, each second\n  \
                   spyhole stack 4123 --freeze    stop all threads until everything is looked up\n  \
@@ -48,6 +50,15 @@ pub(crate) struct Stack {
     /// With `--freeze` and a part of a command line that several processes have: do not ask
     #[arg(long, requires = "freeze")]
     yes: bool,
+    /// Show the local variables of each frame
+    #[arg(long)]
+    locals: bool,
+    /// Characters of one value that are shown at most
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "locals")]
+    max: usize,
+    /// Show what stands under names like `password` and `token`, too
+    #[arg(long, requires = "locals")]
+    reveal: bool,
     /// Look again and again, and print only the threads whose frames changed; Ctrl-C ends it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     watch: Option<Duration>,
@@ -75,7 +86,9 @@ impl Stack {
             (_, true) => Pause::Everything,
             _ => Pause::Holder,
         };
-        snapshot::of_all(targets, Options { pause, sources: true })
+        let locals = Wanted { characters: self.max, reveal: self.reveal };
+        let locals = self.locals.then_some(locals);
+        snapshot::of_all(targets, Options { pause, sources: true, locals })
     }
 
     fn style(&self, terminal: &Terminal) -> Style {

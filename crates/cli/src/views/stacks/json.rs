@@ -105,7 +105,7 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
     });
     open(out, &fields, "frames");
     each(out, 8, &thread.frames, |out, frame| {
-        if !frame.locals.is_empty() {
+        if !frame.locals.is_empty() || frame.locals_cut {
             return frame_json(out, frame);
         }
         match told.0.entry(FrameKey::of(frame)) {
@@ -145,13 +145,30 @@ fn frame_json(out: &mut String, frame: &StackFrame) {
         out.push_str(&value);
     }
     each(out, 10, &frame.locals, |out, local| {
-        let local = json!({
-            "name": local.name,
-            "type": local.type_name,
-            "repr": local.repr,
-            "truncated": local.truncated,
+        for (key, value) in [
+            ("{\"name\":", &local.name),
+            (",\"type\":", &local.type_name),
+            (",\"repr\":", &local.repr),
+        ] {
+            out.push_str(key);
+            string(out, value);
+        }
+        out.push_str(if local.truncated {
+            ",\"truncated\":true}"
+        } else {
+            ",\"truncated\":false}"
         });
-        out.push_str(&local.to_string());
     });
-    out.push_str("]}");
+    out.push_str(if frame.locals_cut { "],\"locals_truncated\":true}" } else { "]}" });
+}
+
+/// A string of JSON. Most have nothing in them that must be escaped.
+fn string(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Json::from(text).to_string());
+    }
 }
