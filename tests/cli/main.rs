@@ -10,4 +10,7 @@ mod help;
 mod output;
 mod processes;
 mod program;
+mod screens;
+mod sources;
 mod usage;
+mod watch;

@@ -25,3 +25,4 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod values;

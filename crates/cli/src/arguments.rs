@@ -50,6 +50,9 @@ pub(crate) struct Global {
     /// Show what a process wrote as it is, control characters too
     #[arg(long, global = true, display_order = 902)]
     pub(crate) raw: bool,
+    /// Print it all at once, also what is longer than the screen
+    #[arg(long, global = true, display_order = 903)]
+    pub(crate) no_pager: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

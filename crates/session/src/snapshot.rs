@@ -22,6 +22,7 @@ use spyhole_proc::syscalls;
 use spyhole_proc::tasks::{Activity, Tasks};
 use thiserror::Error;
 
+use crate::locals::{Locals, Wanted};
 use crate::model::{
     EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
 };
@@ -36,6 +37,8 @@ pub struct Options {
     pub pause: bool,
     /// Read the source lines of the frames.
     pub sources: bool,
+    /// Tell the local variables of the frames.
+    pub locals: Option<Wanted>,
 }
 
 /// The stacks of one process, or why there are none.
@@ -117,7 +120,9 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    Ok(resolve(&opened, &types, &view, &moment, &live))
+    let (steady, again) = (Cached::new(live), Cached::new(live));
+    let plan = options.locals.map(|wanted| Plan { wanted, steady: &steady, again: Some(&again) });
+    Ok(resolve(&opened, &types, &view, &moment, &live, plan))
 }
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
@@ -126,6 +131,7 @@ pub fn of_still<P: ReadMemory + Tasks>(
     pid: i32,
     maps: &Maps,
     process: &P,
+    locals: Option<Wanted>,
 ) -> Result<ProcessStacks, StillError> {
     let memory = Cached::new(process);
     let runtime = spyhole_cpython::locate(&memory, maps)?;
@@ -138,7 +144,8 @@ pub fn of_still<P: ReadMemory + Tasks>(
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
-    Ok(resolve(&opened, &types, &view, &moment, process))
+    let plan = locals.map(|wanted| Plan { wanted, steady: &memory, again: None });
+    Ok(resolve(&opened, &types, &view, &moment, process, plan))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -152,6 +159,15 @@ pub enum StillError {
     Unknown(#[from] OpenError),
 }
 
+/// How local variables are told.
+struct Plan<'a> {
+    wanted: Wanted,
+    /// What does not change is read here.
+    steady: &'a dyn ReadMemory,
+    /// What is there when all is told; `None` where nothing can change.
+    again: Option<&'a dyn ReadMemory>,
+}
+
 /// Looks up what the addresses of a moment mean.
 fn resolve<M: ReadMemory>(
     opened: &Opened,
@@ -159,6 +175,7 @@ fn resolve<M: ReadMemory>(
     view: &View,
     moment: &Moment<M>,
     tasks: &dyn Tasks,
+    plan: Option<Plan<'_>>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -195,8 +212,12 @@ fn resolve<M: ReadMemory>(
         doubtful,
         codes: HashMap::new(),
         modules: HashMap::new(),
+        locals: plan.as_ref().map(|plan| {
+            let steady = Reader { memory: plan.steady, ..reader };
+            Locals::new(reader, steady, plan.wanted)
+        }),
     };
-    let interpreters = moment
+    let mut interpreters: Vec<InterpreterStacks> = moment
         .interpreters
         .iter()
         .map(|interpreter| {
@@ -208,6 +229,9 @@ fn resolve<M: ReadMemory>(
             InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
         })
         .collect();
+    if let (Some(locals), Some(again)) = (resolver.locals, plan.and_then(|plan| plan.again)) {
+        locals.check(&mut interpreters, &Reader { memory: again, ..reader });
+    }
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
     ProcessStacks {
@@ -230,6 +254,7 @@ struct Resolver<'a> {
     doubtful: HashSet<Address>,
     codes: HashMap<Address, Option<Code>>,
     modules: HashMap<Address, Option<Arc<str>>>,
+    locals: Option<Locals<'a>>,
 }
 
 impl Resolver<'_> {
@@ -274,6 +299,8 @@ impl Resolver<'_> {
             .entry(frame.globals)
             .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
             .clone();
+        let (locals, locals_cut) =
+            self.locals.as_mut().map_or((Vec::new(), false), |locals| locals.of(frame));
         Some(StackFrame {
             function: Some(code.function.clone()),
             module,
@@ -283,7 +310,8 @@ impl Resolver<'_> {
             column: location.column,
             end_column: location.end_column,
             source: SourceLine::Unknown,
-            locals: Vec::new(),
+            locals,
+            locals_cut,
         })
     }
 }

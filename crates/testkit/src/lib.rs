@@ -12,6 +12,7 @@ pub mod interpreters;
 pub mod limited;
 pub mod place;
 pub mod required;
+pub mod screen;
 pub mod target;
 pub mod unchanged;
 pub mod watchdog;

@@ -7,6 +7,7 @@ pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod ps;
 mod questions;
+mod rounds;
 pub(crate) mod stack;
 
 use clap::Parser;
@@ -50,7 +51,7 @@ pub(crate) fn run() -> u8 {
 
 /// Help and version are data; everything else is a usage error, told in our voice.
 fn not_parsed(error: clap::Error) -> u8 {
-    let global = Global { verbose: false, color: Color::Auto, raw: false };
+    let global = Global { verbose: false, color: Color::Auto, raw: false, no_pager: true };
     let terminal = Terminal::new(&global);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use thiserror::Error;
 
 use super::escape::{escape, escape_json};
+use super::pager::Pager;
 use super::text::{Ink, Text};
 use crate::arguments::{Color, Global};
 
@@ -60,6 +61,8 @@ pub(crate) struct Terminal {
     color_talk: bool,
     verbose: bool,
     width: Option<usize>,
+    /// For documents; `None` in a pipe, and where the user wants none.
+    pager: Option<Pager>,
 }
 
 impl Terminal {
@@ -78,6 +81,7 @@ impl Terminal {
             verbose: global.verbose,
             width: width_from_environment()
                 .or_else(|| data_is_terminal.then(width_of_terminal).flatten()),
+            pager: (data_is_terminal && !global.no_pager).then(Pager::wanted).flatten(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Terminal {
             color_talk: false,
             verbose: false,
             width: None,
+            pager: None,
         }
     }
 
@@ -104,6 +109,7 @@ impl Terminal {
             color_talk: false,
             verbose: false,
             width,
+            pager: None,
         };
         (terminal, recorded)
     }
@@ -128,6 +134,17 @@ impl Terminal {
     /// Writes data.
     pub(crate) fn data(&self, text: &Text) -> Result<(), OutputError> {
         Ok(self.write(Stream::Data, text)?)
+    }
+
+    /// Writes all data of a command, through the user's pager where it is longer than the screen.
+    pub(crate) fn document(&self, text: &Text) -> Result<(), OutputError> {
+        if let Some(pager) = &self.pager {
+            let rendered = self.rendered(text, self.color_data);
+            if pager.is_for(&rendered) && pager.show(&rendered)? {
+                return Ok(());
+            }
+        }
+        self.data(text)
     }
 
     /// Writes talk. Nobody to talk to is no reason to stop.

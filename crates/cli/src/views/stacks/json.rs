@@ -51,6 +51,13 @@ fn process_json(out: &mut String, process: &ProcessStacks) {
     out.push_str("]}");
 }
 
+/// One thread by itself.
+pub(super) fn thread(thread: &ThreadStack) -> Json {
+    let mut text = String::new();
+    thread_json(&mut text, thread);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 fn thread_json(out: &mut String, thread: &ThreadStack) {
     let fields = json!({
         "native_id": thread.native_id,
@@ -94,13 +101,30 @@ fn frame_json(out: &mut String, frame: &StackFrame) {
         out.push_str(&value);
     }
     each(out, 10, &frame.locals, |out, local| {
-        let local = json!({
-            "name": local.name,
-            "type": local.type_name,
-            "repr": local.repr,
-            "truncated": local.truncated,
+        for (key, value) in [
+            ("{\"name\":", &local.name),
+            (",\"type\":", &local.type_name),
+            (",\"repr\":", &local.repr),
+        ] {
+            out.push_str(key);
+            string(out, value);
+        }
+        out.push_str(if local.truncated {
+            ",\"truncated\":true}"
+        } else {
+            ",\"truncated\":false}"
         });
-        out.push_str(&local.to_string());
     });
-    out.push_str("]}");
+    out.push_str(if frame.locals_cut { "],\"locals_truncated\":true}" } else { "]}" });
+}
+
+/// A string of JSON. Most have nothing in them that must be escaped.
+fn string(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Json::from(text).to_string());
+    }
 }
