@@ -11,6 +11,7 @@ mod conversation;
 pub mod die;
 pub mod evaluate;
 mod failure;
+mod holding;
 pub mod locals;
 pub mod model;
 mod names;

@@ -45,6 +45,7 @@ pub(super) const QUESTIONS: &[Question] = &[
             "offsetof(PyThreadState, cframe)",
         ],
     ),
+    ask("thread.c_stack", &["offsetof(PyThreadState, cframe)"]),
     ask("cframe.frame", &["offsetof(_PyCFrame, current_frame)", "offsetof(CFrame, current_frame)"]),
     ask(
         "frame.previous",

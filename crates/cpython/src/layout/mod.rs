@@ -202,6 +202,8 @@ pub struct Thread {
     pub frame: u64,
     /// Within the structure on the C stack, where there is one.
     pub cframe: Option<u64>,
+    /// Where it points to a structure on the C stack of the thread that runs with it.
+    pub c_stack: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -394,6 +396,7 @@ impl Layout {
                 native_id: n.find("thread.native_id"),
                 frame: n.get("thread.frame")?,
                 cframe: n.find("cframe.frame"),
+                c_stack: n.find("thread.c_stack"),
             },
             frame: Frame {
                 previous: n.get("frame.previous")?,
