@@ -69,7 +69,8 @@ pub fn holds_python(
 
 /// Which CPython runs in a mapped file, if its data tells that one does.
 pub fn runs_python(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Option<Version> {
-    scanned(memory, maps, mapping)?.version
+    let mut left = scan::ALL_AT_MOST;
+    scanned(memory, maps, mapping, &mut left)?.version
 }
 
 /// By a symbol that it exports.
@@ -105,9 +106,14 @@ fn told(
 }
 
 /// By what lies in its data.
-fn scanned(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Option<Python> {
+fn scanned(
+    memory: &dyn ReadMemory,
+    maps: &Maps,
+    mapping: &Mapping,
+    left: &mut u64,
+) -> Option<Python> {
     let image = Image::of(memory, maps, mapping).ok()?;
-    let found = scan::runtime(memory, &image)?;
+    let found = scan::runtime(memory, &image, left)?;
     Some(Python { image, version: Some(found.version), scanned: Some(found.runtime) })
 }
 
@@ -118,12 +124,13 @@ pub fn locate(
     opener: &dyn MappedFiles,
 ) -> Result<Runtime, NotPython> {
     let files = files(maps);
-    let by = |how: &dyn Fn(&Mapping) -> Option<Python>| {
+    let mut left = scan::ALL_AT_MOST;
+    let by = |how: &mut dyn FnMut(&Mapping) -> Option<Python>| {
         files.iter().find_map(|mapping| Some((*mapping, how(mapping)?)))
     };
-    let python = by(&|mapping| exported(memory, maps, mapping))
-        .or_else(|| by(&|mapping| told(memory, maps, mapping, opener)))
-        .or_else(|| by(&|mapping| scanned(memory, maps, mapping)));
+    let python = by(&mut |mapping| exported(memory, maps, mapping))
+        .or_else(|| by(&mut |mapping| told(memory, maps, mapping, opener)))
+        .or_else(|| by(&mut |mapping| scanned(memory, maps, mapping, &mut left)));
     let Some((mapping, Python { image: python, version, scanned })) = python else {
         let pypy = files.iter().any(|m| starts_with(m, b"libpypy") || starts_with(m, b"pypy"));
         return Err(if pypy { NotPython::PyPy } else { NotPython::NoRuntime });

@@ -23,12 +23,17 @@ pub(crate) struct Found {
     pub(crate) runtime: Address,
 }
 
-/// Of all data of a program together.
+/// Of the data of one program or library.
 const DATA_AT_MOST: u64 = 16 << 20;
+/// Of all that a process has mapped: what is read is kept.
+pub(crate) const ALL_AT_MOST: u64 = 24 << 20;
 const BLOCK: u64 = 256 << 10;
 
-/// Looks for a runtime with at least one interpreter.
-pub(crate) fn runtime(memory: &dyn ReadMemory, image: &Image) -> Option<Found> {
+/// Looks for a runtime with at least one interpreter; `left` is how much data may still be searched.
+pub(crate) fn runtime(memory: &dyn ReadMemory, image: &Image, left: &mut u64) -> Option<Found> {
+    let data = image.segments.iter().filter(|segment| segment.writable);
+    let length = data.fold(0_u64, |sum, segment| sum.saturating_add(segment.length));
+    *left = left.checked_sub(length.min(DATA_AT_MOST))?;
     if let Some(found) = marked(memory, image) {
         return Some(found);
     }
