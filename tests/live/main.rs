@@ -23,3 +23,4 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod values;

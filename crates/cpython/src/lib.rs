@@ -9,6 +9,7 @@ pub mod instances;
 pub mod integers;
 pub mod layout;
 pub mod lines;
+pub mod locals;
 pub mod locate;
 pub mod names;
 pub mod opened;
@@ -17,6 +18,7 @@ pub mod reader;
 pub mod runtime;
 pub mod text;
 pub mod threads;
+pub mod values;
 pub mod version;
 
 pub use layout::Layout;

@@ -1,7 +1,11 @@
-"""The part of spyhole that runs inside a Python process.
+"""spyhole: a small, safe hole into a running Python process.
 
-The files whose names begin with an underscore are carried into a process by
-the program and run there; they are not meant to be imported.
+For programs that leave a door of their own: `spyhole.backdoor`,
+`spyhole.debugtools`. Importing this imports nothing else.
+
+The files `_core`, `_statements`, `_render`, `_raised`, `_control` and
+`_complete` are carried into other processes and run there; they are not meant
+to be imported.
 """
 
 __version__ = "0.1.0"
