@@ -20,14 +20,15 @@ use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::spread::QuickMap;
-use spyhole_proc::syscalls;
 use spyhole_proc::tasks::{Activity, Tasks};
+use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
 use crate::holding::Thawed;
 use crate::locals::{Locals, Wanted};
 use crate::model::{
-    EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
+    ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
+    ThreadState,
 };
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
@@ -76,7 +77,13 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
     let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
     let sources = options.sources.then(|| Sources::of(target.pid));
-    let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
+    let mut stacks = of_process(process, options).map_err(|error| {
+        let failure = failure::of_attach(&error);
+        // What was missing may be missing because it ends: its memory goes before its number does.
+        let ends =
+            || process.has_ended() || stat::Stat::of(target.pid).map_or(true, |s| s.is_exiting());
+        if failure.kind != ErrorKind::Gone && ends() { failure::gone(target.pid) } else { failure }
+    })?;
     if let Some(wanted) = &target.interpreter {
         stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
         if stacks.interpreters.is_empty() {
