@@ -4,6 +4,7 @@
 //! the rows that are there. Which numbers are asked for is told in `questions`.
 
 mod questions;
+mod unlisted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,16 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             differing.extend(differences(&version, &known, &row));
         }
         println!("{version} {}", if check { "compared" } else { "written" });
+        if check {
+            match unlisted::compare(&interpreter) {
+                Ok(Some(compared)) => {
+                    println!("{version} {} places compared by debug information", compared.count);
+                    differing.extend(compared.differing);
+                }
+                Ok(None) => println!("{version} left out: it has no debug information"),
+                Err(error) => println!("{version} left out: {error:#}"),
+            }
+        }
     }
     for (suite, minor) in OTHERS {
         let include = match packaged(suite, minor) {
