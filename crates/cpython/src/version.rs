@@ -3,7 +3,6 @@
 use std::fmt;
 
 use memchr::memmem;
-use spyhole_proc::Address;
 use spyhole_proc::elf::{Image, Segment};
 use spyhole_proc::memory::ReadMemory;
 
@@ -48,6 +47,11 @@ pub fn read(memory: &dyn ReadMemory, image: &Image) -> Option<Version> {
     if let Some(symbol) = image.symbol(memory, "Py_Version") {
         return memory.word(symbol.address).ok().map(Version::from_hex);
     }
+    text(memory, image)
+}
+
+/// The version as `Py_GetVersion` wrote it.
+pub(crate) fn text(memory: &dyn ReadMemory, image: &Image) -> Option<Version> {
     /// Of all segments together; what CPython has is below one MiB, and a program around it may have more.
     const AT_MOST: u64 = 16 << 20;
     let mut left = AT_MOST;
@@ -102,11 +106,6 @@ pub fn from_file_name(name: &[u8]) -> Option<Version> {
     let (major, rest) = name[name.find("python")? + 6..].split_once('.')?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     Some(Version { major: major.parse().ok()?, minor: rest[..digits].parse().ok()?, micro: 0 })
-}
-
-/// Where `_PyRuntime` lies (3.7+).
-pub fn runtime_address(memory: &dyn ReadMemory, image: &Image) -> Option<Address> {
-    image.symbol(memory, "_PyRuntime").map(|s| s.address)
 }
 
 #[cfg(test)]

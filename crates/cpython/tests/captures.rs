@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use spyhole_cpython::code::Code;
 use spyhole_cpython::frames::{self, End};
 use spyhole_cpython::lines::Location;
-use spyhole_cpython::{Opened, Reader, Types, layout, locate, threads};
+use spyhole_cpython::{Opened, Reader, layout, locate, threads};
 use spyhole_proc::capture::Capture;
 use spyhole_proc::memory::{Cached, ReadMemory};
 use spyhole_proc::tasks::{Activity, Tasks};
@@ -65,11 +65,11 @@ type Seen = (Option<String>, Option<bool>, Vec<(String, String, String, Location
 
 fn look(capture: &Capture) -> Vec<Seen> {
     let memory = Cached::new(capture);
-    let runtime = locate(&memory, &capture.maps()).expect("it is Python");
+    let runtime = locate(&memory, &capture.maps(), capture).expect("it is Python");
     let version = runtime.version.expect("it tells its version");
     let opened = Opened::of(&memory, runtime, version).expect("it can be read");
     assert_eq!(opened.mismatches, [], "{version}");
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let layout = &opened.layout;
     let reader = Reader { memory: &memory, layout, types: &types };
     let interpreters = opened.roots.interpreters(&memory, layout).expect("they are listed");

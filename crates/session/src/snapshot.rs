@@ -15,6 +15,7 @@ use spyhole_cpython::runtime::RootsError;
 use spyhole_cpython::threads;
 use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::Address;
+use spyhole_proc::elf::file::MappedFiles;
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
@@ -125,7 +126,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let live = Live { pid };
     let memory = Cached::new(live);
     let (opened, maps) = open(process, &memory)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
     let view = View::new(pid, &live, &opened, tids, maps);
     let mut moment = view.moment(options.pause);
@@ -146,17 +147,17 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
 /// and without the process.
-pub fn of_still<P: ReadMemory + Tasks>(
+pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     pid: i32,
     maps: &Maps,
     process: &P,
     locals: Option<Wanted>,
 ) -> Result<ProcessStacks, StillError> {
     let memory = Cached::new(process);
-    let runtime = spyhole_cpython::locate(&memory, maps)?;
+    let runtime = spyhole_cpython::locate(&memory, maps, process)?;
     let version = runtime.version.ok_or(StillError::NotInitialised)?;
     let opened = Opened::of(&memory, runtime, version)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let tids = process.by_inner_id().unwrap_or_default();
     let view = View::new(pid, process, &opened, tids, maps.clone());
     let moment = view.still(process);
@@ -207,6 +208,9 @@ fn resolve<M: ReadMemory>(
             )
         })
         .collect();
+    if !opened.roots.knows_holders() {
+        notes.push("who holds its GIL is not known: the program tells nothing of itself".into());
+    }
     if let Some(reason) = &moment.not_paused {
         notes.push(format!("it was read while it ran: {reason}"));
     }
