@@ -16,13 +16,14 @@ pub mod opened;
 pub mod published;
 pub mod reader;
 pub mod runtime;
+mod scan;
 pub mod text;
 pub mod threads;
 pub mod values;
 pub mod version;
 
 pub use layout::Layout;
-pub use locate::{NotPython, Runtime, locate};
+pub use locate::{NotPython, Runtime, holds_python, locate, runs_python};
 pub use opened::{OpenError, Opened};
 pub use reader::{Reader, Types};
 pub use version::Version;

@@ -10,7 +10,7 @@ use crate::memory::{Copied, PAGE, ReadMemory, Unreadable};
 use crate::spread::QuickMap;
 
 /// No process needs as much; one that leads through more of its memory is not followed.
-const AT_MOST: usize = 1 << 30;
+const AT_MOST: usize = 256 << 20;
 /// Room that is made at once, in pages: for a small process, and for one that needed more.
 const FIRST_ROOM: usize = 64;
 const ROOM: usize = 512;

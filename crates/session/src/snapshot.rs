@@ -15,18 +15,20 @@ use spyhole_cpython::runtime::RootsError;
 use spyhole_cpython::threads;
 use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::Address;
+use spyhole_proc::elf::file::MappedFiles;
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::spread::QuickMap;
-use spyhole_proc::syscalls;
 use spyhole_proc::tasks::{Activity, Tasks};
+use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
 use crate::holding::Thawed;
 use crate::locals::{self, Locals, Wanted};
 use crate::model::{
-    EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
+    ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
+    ThreadState,
 };
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
@@ -75,7 +77,13 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
     let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
     let sources = options.sources.then(|| Sources::of(target.pid));
-    let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
+    let mut stacks = of_process(process, options).map_err(|error| {
+        let failure = failure::of_attach(&error);
+        // What was missing may be missing because it ends: its memory goes before its number does.
+        let ends =
+            || process.has_ended() || stat::Stat::of(target.pid).map_or(true, |s| s.is_exiting());
+        if failure.kind != ErrorKind::Gone && ends() { failure::gone(target.pid) } else { failure }
+    })?;
     if let Some(wanted) = &target.interpreter {
         stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
         if stacks.interpreters.is_empty() {
@@ -118,7 +126,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let live = Live { pid };
     let memory = Cached::new(live);
     let (opened, maps) = open(process, &memory)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
     let view = View::new(pid, &live, &opened, tids, maps);
     let before = Cached::new(live);
@@ -145,17 +153,17 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
 /// and without the process.
-pub fn of_still<P: ReadMemory + Tasks>(
+pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     pid: i32,
     maps: &Maps,
     process: &P,
     locals: Option<Wanted>,
 ) -> Result<ProcessStacks, StillError> {
     let memory = Cached::new(process);
-    let runtime = spyhole_cpython::locate(&memory, maps)?;
+    let runtime = spyhole_cpython::locate(&memory, maps, process)?;
     let version = runtime.version.ok_or(StillError::NotInitialised)?;
     let opened = Opened::of(&memory, runtime, version)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let tids = process.by_inner_id().unwrap_or_default();
     let view = View::new(pid, process, &opened, tids, maps.clone());
     let moment = view.still(process);
@@ -206,6 +214,9 @@ fn resolve<M: ReadMemory>(
             )
         })
         .collect();
+    if !opened.roots.knows_holders() {
+        notes.push("who holds its GIL is not known: the program tells nothing of itself".into());
+    }
     if let Some(reason) = &moment.not_paused {
         notes.push(format!("it was read while it ran: {reason}"));
     }

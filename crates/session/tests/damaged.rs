@@ -26,7 +26,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// How many damaged processes are read. Without optimisation each takes twenty times as long.
 const COUNT: u64 = if cfg!(debug_assertions) { 800 } else { 20_000 };
 /// What one look may hold at once.
-const MEMORY: usize = 64 << 20;
+const MEMORY: usize = 320 << 20;
 /// Values are read, too.
 const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
 /// What one look may take, on a machine that does other things, too.
