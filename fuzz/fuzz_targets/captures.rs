@@ -12,7 +12,11 @@ use std::sync::OnceLock;
 use damage::{Chance, Damaged};
 use libfuzzer_sys::fuzz_target;
 use spyhole_proc::capture::Capture;
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot;
+
+/// Values are read, too.
+const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
 
 /// Numbers from the fuzzer's bytes; when they are used up, always the first choice.
 struct Bytes<'a>(&'a [u8]);
@@ -47,5 +51,5 @@ fuzz_target!(|bytes: &[u8]| {
     let mut chance = Bytes(bytes);
     let capture = &captures[chance.below(captures.len() as u64) as usize];
     let process = Damaged::new(capture, &mut chance);
-    let _ = snapshot::of_still(capture.pid, process.maps(), &process);
+    let _ = snapshot::of_still(capture.pid, process.maps(), &process, Some(LOCALS));
 });

@@ -12,5 +12,6 @@ mod processes;
 mod program;
 mod screens;
 mod sources;
+mod unreadable;
 mod usage;
 mod watch;

@@ -300,3 +300,21 @@ fn a_user_reads_no_more_than_the_process_may() {
     assert_eq!(source(&json[0], &names[0]), QUOTED);
     assert_eq!(source(&json[0], &names[1]), &Value::Null, "the process has not that group");
 }
+
+/// A worker is as old as the server that it is a copy of: what changed before the copy was made is not what it runs.
+#[test]
+fn a_copy_is_as_old_as_its_original() {
+    let folder = Folder::new("copy");
+    let (changed, same) = (folder.write("changed.py", FILE), folder.write("same.py", FILE));
+    // The times of files and of processes are known to 20 ms.
+    let prepare = format!(
+        "import time\ntime.sleep(0.1)\nos.utime({changed:?})\ntime.sleep(0.1)\nif os.fork():\n    os.wait()\n    os._exit(0)"
+    );
+    let original = start(&prepare, &[changed.clone(), same.clone()]);
+    let ran = run(&["stack", &format!("tree:{}", original.pid()), "--json"]);
+    let json: Value = serde_json::from_str(&ran.data).expect("it is JSON");
+    let all = json.as_array().expect("a list");
+    let copy = all.iter().find(|process| process["pid"] != original.pid()).expect("it is there");
+    assert_eq!(source(copy, &same), QUOTED);
+    assert_eq!(source(copy, &changed), &Value::Null);
+}

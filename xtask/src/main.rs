@@ -13,6 +13,7 @@ mod dist;
 mod full;
 mod kills;
 mod layouts;
+mod printable;
 mod pythons;
 mod record;
 mod stress;
@@ -66,6 +67,11 @@ const CHORES: &[Chore] = &[
         name: "layouts",
         about: "write the rows of the version table from each interpreter's headers (--check: compare)",
         run: layouts::run,
+    },
+    Chore {
+        name: "printable",
+        about: "write which characters each version's repr shows as they are (--check: compare)",
+        run: printable::run,
     },
     Chore {
         name: "pythons",

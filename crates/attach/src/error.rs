@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Why a process cannot be attached to.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    #[error("there is no process {pid}")]
+    #[error("no process {pid}")]
     NoProcess { pid: i32 },
     #[error("process {pid} ended meanwhile")]
     Gone { pid: i32 },

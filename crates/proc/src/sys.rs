@@ -243,6 +243,20 @@ pub fn read_ranges(pid: i32, ranges: &[(Address, usize)], buffer: &mut [u8]) -> 
     .map(|n| n as usize)
 }
 
+/// Asks for large pages for a large buffer that is about to be filled: else its filling is interrupted for each 4 KiB
+/// that the kernel gives.
+pub fn prefer_huge_pages(buffer: &mut Vec<u8>) {
+    const HUGE: usize = 2 << 20;
+    const PAGE: usize = 4096;
+    let start = buffer.as_mut_ptr().addr().next_multiple_of(PAGE);
+    let end = (buffer.as_ptr().addr() + buffer.capacity()) / PAGE * PAGE;
+    if end.saturating_sub(start) >= 2 * HUGE {
+        // SAFETY: the range lies within the buffer's own memory, and the advice changes nothing in it. Refused, it is
+        // no loss.
+        unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
+    }
+}
+
 /// Writes memory of a process (writable pages alone).
 pub fn write_memory(pid: i32, address: Address, bytes: &[u8]) -> Result<usize> {
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use cap::Cap;
 use damage::{Chance, Damaged, Seeded};
 use spyhole_proc::capture::Capture;
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot;
 
 #[global_allocator]
@@ -25,7 +26,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// How many damaged processes are read. Without optimisation each takes twenty times as long.
 const COUNT: u64 = if cfg!(debug_assertions) { 800 } else { 20_000 };
 /// What one look may hold at once.
-const MEMORY: usize = 64 << 20;
+const MEMORY: usize = 320 << 20;
+/// Values are read, too.
+const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
 /// What one look may take, on a machine that does other things, too.
 const TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 });
 
@@ -52,7 +55,7 @@ fn a_damaged_process_is_read_within_bounds() {
         let process = Damaged::new(capture, &mut chance);
         let (before, start) = (ALLOCATOR.allocated(), Instant::now());
         let peak = ALLOCATOR.max_allocated();
-        let stacks = snapshot::of_still(capture.pid, process.maps(), &process);
+        let stacks = snapshot::of_still(capture.pid, process.maps(), &process, Some(LOCALS));
         let took = start.elapsed();
         // Only a new highest mark is known; a look that stays below an old one held less than it.
         let held = match ALLOCATOR.max_allocated() {
@@ -97,7 +100,7 @@ fn a_damaged_file_is_read_within_bounds() {
             }
         }
         if let Ok(capture) = Capture::parse(&damaged) {
-            let _ = snapshot::of_still(capture.pid, &capture.maps(), &capture);
+            let _ = snapshot::of_still(capture.pid, &capture.maps(), &capture, Some(LOCALS));
         }
     }
 }

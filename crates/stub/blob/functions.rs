@@ -193,6 +193,16 @@ unsafe extern "C" fn stub_spawn(_: Object, callable: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn stub_hangup(_: Object, _: Object) -> Object {
+    let p = here();
+    if !is_closed(p) {
+        hang_up((*p).descriptors[1]);
+        hang_up((*p).descriptors[3]);
+    }
+    none(p)
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn stub_control(_: Object, callable: Object) -> Object {
     let p = here();
     call!(p, Py_IncRef(callable));

@@ -32,6 +32,7 @@ const PYTHON: [(&str, u64, u64); METHODS] = [
     ("stub_disarm", entry::STUB_DISARM, METH_O),
     ("stub_spawn", entry::STUB_SPAWN, METH_O),
     ("stub_control", entry::STUB_CONTROL, METH_O),
+    ("stub_hangup", entry::STUB_HANGUP, METH_NOARGS),
 ];
 
 /// What the client decides about one stub.
@@ -74,6 +75,8 @@ impl Plan {
         page.owner_entry = self.base + entry::STUB_OWNER;
         page.watcher_entry = self.base + entry::STUB_WATCHER;
         page.spawned_entry = self.base + entry::STUB_SPAWNED;
+        page.descriptors = [-1; 4];
+        page.fork_entry = self.base + entry::STUB_FORKED;
         page.functions = self.functions;
         page.name_builtins = text("__builtins__");
         page.name_name = text("__name__");

@@ -27,6 +27,8 @@ functions! {
     pthread_attr_setstack,
     pthread_attr_setstacksize,
     __errno_location,
+    __register_atfork,
+    __cxa_finalize,
     // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
     Py_IsInitialized,
     PyGILState_Ensure,
@@ -71,7 +73,7 @@ functions! {
 pub const OPTIONAL: &[&str] = &["PyEval_ThreadsInitialized", "PyEval_InitThreads"];
 
 /// The stub's functions that Python sees, in this order.
-pub const METHODS: usize = 9;
+pub const METHODS: usize = 10;
 
 /// CPython's `PyMethodDef` (Include/methodobject.h).
 #[repr(C)]
@@ -187,6 +189,7 @@ pub struct Params {
     pub owner_entry: u64,
     pub watcher_entry: u64,
     pub spawned_entry: u64,
+    pub fork_entry: u64,
     pub watcher: u64,
     pub control: u64,
     pub functions: [u64; FUNCTIONS],

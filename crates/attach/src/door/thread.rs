@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use spyhole_cpython::layout;
 use spyhole_cpython::published::Published;
-use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Runtime, Version};
 use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
@@ -96,7 +95,8 @@ fn choice() -> u64 {
 }
 
 fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
-    runtime_address(memory, &runtime.python)
+    runtime
+        .address(memory)
         .and_then(|at| Published::read(memory, at))
         .and_then(|p| p.remote_debugging(memory).ok().flatten())
         == Some(false)

@@ -140,7 +140,13 @@ fn process() -> ProcessStacks {
         column: Some(2),
         end_column: Some(9),
         source: SourceLine::Text(EVIL.into()),
-        locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
+        locals: vec![Local {
+            name: evil().into(),
+            type_name: evil().into(),
+            repr: evil().into(),
+            truncated: true,
+        }],
+        locals_cut: true,
     };
     let thread = ThreadStack {
         native_id: Some(1),

@@ -160,7 +160,7 @@ impl Terminal {
     /// Writes a JSON document that is text already, as data.
     pub(crate) fn json_document(&self, json: &str) -> Result<(), OutputError> {
         let safe = if self.raw { json.into() } else { escape_json(json) };
-        Ok(self.write(Stream::Data, &Text::of(safe))?)
+        Ok(self.put(Stream::Data, &safe)?)
     }
 
     /// Writes one JSON document as talk: how an error looks to a script.
@@ -180,19 +180,23 @@ impl Terminal {
             Stream::Data => self.color_data,
             Stream::Talk => self.color_talk,
         };
-        let bytes = self.rendered(text, color);
+        self.put(stream, &self.rendered(text, color))
+    }
+
+    /// Writes what is harmless already.
+    fn put(&self, stream: Stream, text: &str) -> io::Result<()> {
         match (&self.sink, stream) {
             (Sink::Standard, Stream::Data) => {
                 let mut out = io::stdout().lock();
-                out.write_all(bytes.as_bytes())?;
+                out.write_all(text.as_bytes())?;
                 out.flush()
             }
-            (Sink::Standard, Stream::Talk) => io::stderr().lock().write_all(bytes.as_bytes()),
+            (Sink::Standard, Stream::Talk) => io::stderr().lock().write_all(text.as_bytes()),
             (Sink::Recorded(recorded), stream) => {
                 let mut recorded = recorded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match stream {
-                    Stream::Data => recorded.data.push_str(&bytes),
-                    Stream::Talk => recorded.talk.push_str(&bytes),
+                    Stream::Data => recorded.data.push_str(text),
+                    Stream::Talk => recorded.talk.push_str(text),
                 }
                 Ok(())
             }

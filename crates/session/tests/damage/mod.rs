@@ -5,11 +5,13 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 
 use spyhole_proc::Address;
 use spyhole_proc::capture::Capture;
-use spyhole_proc::maps::Maps;
+use spyhole_proc::elf::file::MappedFiles;
+use spyhole_proc::maps::{Mapping, Maps};
 use spyhole_proc::memory::{ReadMemory, Unreadable};
 use spyhole_proc::tasks::{Activity, Tasks};
 
@@ -217,6 +219,12 @@ impl ReadMemory for Damaged<'_> {
             done += count;
         }
         Ok(())
+    }
+}
+
+impl MappedFiles for Damaged<'_> {
+    fn open(&self, mapping: &Mapping) -> io::Result<File> {
+        self.capture.open(mapping)
     }
 }
 
