@@ -52,8 +52,8 @@ def main():
         from spyhole import _prompt, _session, debugtools   # whose files it may not read any more then
         sys.modules['kept'] = (_prompt, _session, debugtools)
         os.setgroups([])
-        os.setgid(65532)
-        os.setuid(65532)
+        os.setgid(int(os.environ['STRANGER']))
+        os.setuid(int(os.environ['STRANGER']))
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
         time.sleep(600)
     elif WORLD == 'gevent':

@@ -18,7 +18,8 @@ from test_backdoor import HAS, HAS_PROC, PATIENCE, App, until
 
 PROGRAM = os.environ.get('SPYHOLE_PROGRAM')
 HERE = os.path.dirname(os.path.abspath(__file__))
-STRANGER = 65532
+STRANGER = 20000 + os.getpid() % 40000        # each run has its own
+os.environ['STRANGER'] = str(STRANGER)
 
 
 def spyhole(*words, **options):
@@ -57,16 +58,28 @@ class Doorbell(unittest.TestCase):
 
     def let_in(self, world):
         app = self.app(world)
-        before = seen(app.pid)[:2]
+        before = None
         for _ in range(3):
             code, out, err = spyhole('-v', 'eval', app.pid, 'given - 1, answer, __import__("os").getpid()', '--door', 'doorbell')
             self.assertEqual((code, out), (0, '(42, 42, %d)\n' % app.pid), err)
             self.assertIn('door doorbell', err)
             self.assertIn('left %d as it was' % app.pid, err)
+            # Once the program has surely begun its work.
+            before = before or self.settled(app.pid)
         until(lambda: seen(app.pid)[0] == before[0], 'its threads are gone')
         if world not in ('eventlet', 'gevent'):     # their hubs may have got a pipe for themselves
             until(lambda: seen(app.pid)[:2] == before, 'its descriptors are as they were')
         return app
+
+    def settled(self, pid):
+        last = [None]
+
+        def same():
+            last.append(seen(pid)[:2])
+            time.sleep(0.02)
+            return len(last) > 5 and len(set(last[-5:])) == 1
+        until(same, 'it does not change')
+        return last[-1]
 
     def log_says(self, app, *texts):
         for text in texts:
@@ -149,7 +162,7 @@ class Doorbell(unittest.TestCase):
         self.assertEqual((os.stat(folder).st_uid, os.stat(folder).st_mode & 0o777), (STRANGER, 0o700))
         # A stranger's folder in its place.
         self.addCleanup(shutil.rmtree, folder)
-        os.chown(folder, 65531, 65531)
+        os.chown(folder, STRANGER - 1, STRANGER - 1)
         code, out, err = spyhole('eval', app.pid, 'given', '--door', 'doorbell')
         self.assertEqual(code, 1)
         self.assertIn("`/tmp/spyhole-%d` is a link, somebody else's, or open to others" % STRANGER, err)
@@ -250,7 +263,9 @@ class Install(unittest.TestCase):
         program = (
             'import os, sys, time\n'
             'import logging, signal, threading, json\n'
-            'def memory():\n    with open("/proc/self/statm") as f: return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")\n'
+            'import tracemalloc\n'
+            'if sys.argv[1] == "memory": tracemalloc.start()\n'
+            'def memory(): return tracemalloc.get_traced_memory()[0]\n'
             'def counts(): return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))\n'
             'counts(); before, was, start = counts(), memory(), time.process_time()\n'
             'import spyhole; spyhole.install()\n'
@@ -260,12 +275,15 @@ class Install(unittest.TestCase):
         environment = dict(os.environ, PYTHONPATH=folder)
         environment.pop('PYTHONDONTWRITEBYTECODE', None)
         took, grown = [], []
-        for _ in range(6):
-            process = subprocess.Popen([sys.executable, '-c', program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        for turn in range(8):
+            what = 'memory' if turn % 2 else 'time'
+            process = subprocess.Popen([sys.executable, '-c', program, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             same, seconds, size = process.stdout.readline().split()
             self.assertEqual(same, b'True')
-            took.append(float(seconds))
-            grown.append(int(size))
+            if what == 'time':
+                took.append(float(seconds))
+            elif turn > 1:          # the first ones compile it
+                grown.append(int(size))
             until(lambda: blocked(process.pid), 'it waits')
             before = seen(process.pid)
             select.select([], [], [], 0.3)
