@@ -41,6 +41,11 @@ class App(object):
 
     def end(self):
         alive = self.process.poll() is None
+        if self.pid != self.process.pid:        # its child, which would stay
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder)
