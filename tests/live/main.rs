@@ -20,6 +20,7 @@ mod interrupts;
 mod limits;
 mod many;
 mod nothing_left;
+mod pause;
 mod refusals;
 mod signals;
 mod situations;

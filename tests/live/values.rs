@@ -150,6 +150,42 @@ fn secrets_are_not_shown(python: &Interpreter) {
     assert_eq!(told("credentials"), "Credentials(user='me', secret=<redacted>)");
 }
 
+/// What is told of variables that never rest is one moment's, or said to be no more.
+fn variables_that_never_rest(python: &Interpreter) {
+    let target = Target::start(python, "churning").expect("the target starts");
+    let mut whole = 0;
+    for words in [&[][..], &["--no-pause"]] {
+        for _ in 0..20 {
+            let process = look(&target, words);
+            let Some(frame) = process["interpreters"][0]["threads"]
+                .as_array()
+                .and_then(|all| all.iter().find(|thread| thread["name"] == "churn"))
+                .and_then(|thread| thread["frames"].get(0))
+                .filter(|frame| frame["function"] == "churn")
+            else {
+                continue;
+            };
+            for local in frame["locals"].as_array().expect("a list") {
+                let text = local["repr"].as_str().expect("a text");
+                let name = local["name"].as_str().expect("a name");
+                let between = match name {
+                    "pair" => ", ",
+                    "text" => " ",
+                    _ => continue,
+                };
+                if let Some((first, second)) =
+                    text.trim_matches(['[', ']', '\'']).split_once(between)
+                {
+                    // Without a pause a value may be another one before it is looked at again.
+                    whole += usize::from(words.is_empty() && first == second);
+                    assert!(first == second || !words.is_empty(), "{local}");
+                }
+            }
+        }
+    }
+    assert!(whole >= 20, "{whole} values were whole");
+}
+
 fn options_belong_to_locals(_python: &Interpreter) {
     run(["stack", "1", "--max", "5"]).failed(2, "--locals");
     run(["stack", "1", "--reveal"]).failed(2, "--locals");
@@ -157,5 +193,5 @@ fn options_belong_to_locals(_python: &Interpreter) {
 
 on_all! { as_python_tells_them names_without_a_value_are_left_out }
 on_full_set! { long_deep_and_endless_values_end }
-on_three! { secrets_are_not_shown }
+on_three! { secrets_are_not_shown variables_that_never_rest }
 on_one! { options_belong_to_locals }

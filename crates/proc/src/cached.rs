@@ -28,6 +28,8 @@ struct Pages {
     by_number: QuickMap<u64, Page>,
     /// The page that was asked for last, and its place.
     last: (u64, Place),
+    /// Something was read that was not copied at the beginning.
+    beyond: bool,
 }
 
 /// A room and where in it.
@@ -64,6 +66,7 @@ impl<M: ReadMemory> Cached<M> {
             rooms: vec![copied.bytes],
             by_number,
             last: (NO_PAGE, (0, 0)),
+            beyond: false,
         };
         Self { memory, pages: RefCell::new(pages) }
     }
@@ -75,6 +78,16 @@ impl<M: ReadMemory> Cached<M> {
         let mut found: Vec<Address> = added.map(|(at, _)| Address(at * PAGE)).collect();
         found.sort();
         found
+    }
+
+    /// How many pages are there.
+    pub fn count(&self) -> usize {
+        self.pages.borrow().by_number.len()
+    }
+
+    /// Whether something was read, since this was last asked, that was not copied at the beginning.
+    pub fn went_beyond(&self) -> bool {
+        std::mem::take(&mut self.pages.borrow_mut().beyond)
     }
 
     /// Whether all that was copied is here, too, and the same.
@@ -139,6 +152,7 @@ impl Pages {
     /// Where the bytes of a page are.
     fn place(&mut self, memory: &impl ReadMemory, number: u64) -> Option<Place> {
         if self.last.0 == number {
+            self.beyond |= self.last.1.0 > 0;
             return Some(self.last.1);
         }
         if !self.by_number.contains_key(&number) {
@@ -147,6 +161,7 @@ impl Pages {
         let page = self.by_number.get_mut(&number)?;
         // What was copied at the beginning is in the first room.
         page.added = page.place.is_none_or(|(room, _)| room > 0);
+        self.beyond |= page.added;
         self.last = (number, page.place?);
         page.place
     }

@@ -90,6 +90,9 @@ const ALL_FRAMES_AT_MOST: usize = 1 << 20;
 /// How much deeper a thread may be when it is read again.
 const MORE_FRAMES: usize = 2000;
 
+/// Reads from a memory what belongs to these threads.
+pub(crate) type Also<'a> = dyn Fn(&Cached<Live>, &[SeenInterpreter]) + 'a;
+
 /// What is looked at, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -232,8 +235,8 @@ impl View {
         Moment { torn: !whole, ..Moment::of(interpreters, memory) }
     }
 
-    /// Looks at one moment.
-    pub(crate) fn moment(&self, pause: Pause) -> Moment {
+    /// Looks at one moment. `also` reads what else is to be copied in it, beside the frames.
+    pub(crate) fn moment(&self, pause: Pause, also: &Also<'_>) -> Moment {
         let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
         if is_stopped() {
             let moment = self.still(self.live());
@@ -243,7 +246,7 @@ impl View {
         }
         match pause {
             Pause::Nothing => self.unpaused(None),
-            Pause::Holder => self.paused(),
+            Pause::Holder => self.paused(also),
             Pause::Everything => match Frozen::start(self.pid, FREEZE_AT_MOST) {
                 Ok(frozen) => {
                     let moment = self.still(self.live());
@@ -255,12 +258,13 @@ impl View {
     }
 
     /// With those threads stopped that hold a GIL.
-    fn paused(&self) -> Moment {
+    fn paused(&self, also: &Also<'_>) -> Moment {
         // A first look, to know which memory will be needed. Where nobody holds a GIL, it is half of the answer.
         let holders = states(&self.holders(&HashSet::new()));
         let rehearsal = Cached::new(self.live());
         self.prefetch(&rehearsal);
-        self.walk(&rehearsal);
+        let (seen, _) = self.walk(&rehearsal);
+        also(&rehearsal, &seen);
         let doubtful = self.doubtful(&rehearsal);
         let view = self.clone();
         let tracer = match Tracer::start() {

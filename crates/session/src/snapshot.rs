@@ -25,7 +25,7 @@ use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
 use crate::holding::Thawed;
-use crate::locals::{Locals, Wanted};
+use crate::locals::{self, Locals, Wanted};
 use crate::model::{
     ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
     ThreadState,
@@ -129,7 +129,13 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let types = opened.types(&memory);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
     let view = View::new(pid, &live, &opened, tids, maps);
-    let mut moment = view.moment(options.pause);
+    let before = Cached::new(live);
+    let mut moment = view.moment(options.pause, &|memory, seen| {
+        if let Some(wanted) = options.locals {
+            let steady = Reader { memory: &before, layout: &view.layout, types: &types };
+            locals::rehearse(memory, steady, seen, wanted);
+        }
+    });
     let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
@@ -237,6 +243,7 @@ fn resolve<M: ReadMemory>(
             unknown
         ));
     }
+    let beyond = || moment.memory.went_beyond();
     let mut resolver = Resolver {
         reader,
         tasks,
@@ -247,7 +254,8 @@ fn resolve<M: ReadMemory>(
         frames: QuickMap::default(),
         locals: plan.as_ref().map(|plan| {
             let steady = Reader { memory: plan.steady, ..reader };
-            Locals::new(reader, steady, plan.wanted)
+            let locals = Locals::new(reader, steady, plan.wanted);
+            if plan.again.is_some() { locals.telling(&beyond) } else { locals }
         }),
     };
     let mut interpreters: Vec<InterpreterStacks> = moment

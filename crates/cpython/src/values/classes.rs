@@ -2,12 +2,12 @@
 //!
 //! It knows `type_new` and `PyType_FromSpec` (`Objects/typeobject.c`). How a value looks is decided in `forms`.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use spyhole_proc::Address;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
+use spyhole_proc::spread::QuickMap;
 
 use crate::reader::{Reader, flag};
 
@@ -48,15 +48,15 @@ const ALL_ENTRIES_AT_MOST: usize = 1 << 18;
 /// Classes that were looked at; they seldom change.
 pub(super) struct Classes<'a> {
     reader: Reader<'a>,
-    known: HashMap<Address, Option<Rc<Class>>>,
+    known: QuickMap<Address, Option<Rc<Class>>>,
     /// The type of what `__slots__` makes, when it is met.
-    descriptors: HashMap<Address, bool>,
+    descriptors: QuickMap<Address, bool>,
     entries_left: usize,
 }
 
 impl<'a> Classes<'a> {
     pub(super) fn new(reader: Reader<'a>) -> Self {
-        let (known, descriptors) = (HashMap::new(), HashMap::new());
+        let (known, descriptors) = (QuickMap::default(), QuickMap::default());
         Self { reader, known, descriptors, entries_left: ALL_ENTRIES_AT_MOST }
     }
 

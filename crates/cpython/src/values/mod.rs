@@ -17,12 +17,12 @@ mod printable;
 mod tests;
 mod times;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use spyhole_proc::Address;
 use spyhole_proc::memory::Unreadable;
+use spyhole_proc::spread::QuickMap;
 
 use crate::reader::Reader;
 use crate::text;
@@ -64,14 +64,14 @@ const GAPS_AT_MOST: u64 = 4096;
 /// Digits of an int that are cut nowhere.
 const NUMBER_IN_ONE_PIECE: usize = 20;
 /// Text that is made for one process, if single values may not be so long that more was asked for.
-const ALL_TEXT_AT_MOST: usize = 32 << 20;
+const ALL_TEXT_AT_MOST: usize = 16 << 20;
 
 /// The values of one process.
 pub struct Values<'a> {
     reader: Reader<'a>,
     classes: Classes<'a>,
     limits: Limits,
-    looks: HashMap<Address, Option<Rc<Look>>>,
+    looks: QuickMap<Address, Option<Rc<Look>>>,
     out: Output,
     /// What is being told, outermost first.
     path: Vec<Address>,
@@ -87,7 +87,7 @@ impl<'a> Values<'a> {
             reader,
             classes: Classes::new(steady),
             limits,
-            looks: HashMap::new(),
+            looks: QuickMap::default(),
             out: Output::default(),
             path: Vec::new(),
             depth: 0,
