@@ -181,5 +181,5 @@ fn without_symbols(python: &Interpreter) {
     }
 }
 
-on_full_set! { with_the_shared_library with_exported_symbols with_symbols_in_the_file }
-on_all! { without_symbols }
+on_all! { with_the_shared_library without_symbols }
+on_full_set! { with_exported_symbols with_symbols_in_the_file }

@@ -38,6 +38,8 @@ const OLDEST: Shape = Shape {
     inherits_ids: true,
 };
 
+// 3.7.4 made the GIL's state longer at its end (`FORCE_SWITCHING`, Include/internal/gil.h), behind the words that are
+// read here: one row serves all its patch levels.
 const SEVEN: Shape = Shape {
     gil: Gil::Runtime,
     reprs: Reprs {
