@@ -46,7 +46,9 @@ fn client(target: &mut Target, agent: Agent) -> Option<Running> {
     command.args(["console", &target.pid().to_string(), "--no-history"]).stdin(Stdio::piped());
     let mut console = Running::start(&mut command);
     console.write("answer\n");
-    assert_eq!(console.line(), "42", "it is in");
+    if console.line() != "42" {
+        panic!("it is not in: {:?}", console.wait());
+    }
     match agent {
         Agent::Absent | Agent::Idle | Agent::Waiting => {}
         Agent::Busy => {
@@ -99,7 +101,7 @@ fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String
         let ran = console.wait();
         assert!(matches!(ran.code, 0 | 5), "{way} {agent:?}: {ran:?}");
     }
-    (status.to_string(), said + &target.stderr())
+    (status.to_string(), said + &target.whole_stderr())
 }
 
 /// Every way to end in every state of the agent, so many times.

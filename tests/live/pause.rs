@@ -61,7 +61,11 @@ fn two_hundred_looks_are_whole(python: &Interpreter) {
     let mut deepest = 0;
     for _ in 0..200 {
         let process = look(&target, &[]);
-        assert_eq!((&process["torn"], &process["notes"]), (&false.into(), &serde_json::json!([])));
+        assert_eq!(process["torn"], false, "{process:#}");
+        // On a busy machine the files of the source may take too long, which is no matter of the pause.
+        let notes = process["notes"].as_array().expect("a list");
+        let mut others = notes.iter().filter_map(Value::as_str);
+        assert_eq!(others.find(|note| !note.starts_with("source lines are missing")), None);
         let recursing: Vec<_> =
             threads(&process).filter(|t| functions(t).contains(&"work")).collect();
         assert_eq!(recursing.len(), 4, "{process:#}");
