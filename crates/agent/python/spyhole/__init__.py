@@ -1,6 +1,6 @@
 """spyhole: a small, safe hole into a running Python process.
 
-For programs that leave a door of their own: `spyhole.backdoor`,
+For programs that leave a door of their own: `install`, `spyhole.backdoor`,
 `spyhole.debugtools`. Importing this imports nothing else.
 
 The files `_core`, `_statements`, `_render`, `_raised`, `_control` and
@@ -11,7 +11,7 @@ to be imported.
 __version__ = "0.1.0"
 
 
-def install(signal=None, tty=None, locals=None, port=None):
+def install(signal=None, tty=None, locals=None):
     """Lets `spyhole console PID` and its like in without any right to trace this process.
 
     Sets two signal handlers and does nothing else, until somebody rings. To be
@@ -23,4 +23,4 @@ def install(signal=None, tty=None, locals=None, port=None):
     import sys
 
     from . import _doorbell
-    _doorbell.install(signal, tty, locals, port, sys._getframe(1) if locals == 'caller' else None)
+    _doorbell.install(signal, tty, locals, sys._getframe(1) if locals == 'caller' else None)

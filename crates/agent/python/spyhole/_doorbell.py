@@ -62,7 +62,7 @@ class Door(object):
 installed = []
 
 
-def install(signal, tty, given, port, frame):
+def install(signal, tty, given, frame):
     if installed:
         raise RuntimeError('the doorbell is installed already')
     door = Door(given, frame)
@@ -73,8 +73,6 @@ def install(signal, tty, given, port, frame):
         wanted.append((int(number), door.ring))
     if tty is not None:
         wanted.append((int(tty), door_to_terminal))
-    if port is not None:
-        raise NotImplementedError('calling back to a TCP port is not built yet')
     _signals.claim(wanted)
     installed.append(door)
 

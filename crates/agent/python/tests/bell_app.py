@@ -29,7 +29,8 @@ def tell():
 
 def main():
     spyhole.install(locals={'given': 43})
-    tell()
+    if WORLD not in ('asyncio', 'uvloop', 'flask'):     # these tell it when they serve
+        tell()
     if WORLD == 'lock':
         lock = threading.Lock()
         lock.acquire()
@@ -69,10 +70,14 @@ def main():
             asyncio.set_event_loop(uvloop.new_event_loop())
         else:
             asyncio.set_event_loop(asyncio.new_event_loop())
+        asyncio.get_event_loop().call_soon(tell)
         asyncio.get_event_loop().run_forever()
     elif WORLD == 'flask':
         import flask
-        flask.Flask('bell').run('127.0.0.1', 0)
+        from werkzeug.serving import make_server
+        server = make_server('127.0.0.1', 0, flask.Flask('bell'))
+        tell()
+        server.serve_forever()
     else:
         time.sleep(600)
 
