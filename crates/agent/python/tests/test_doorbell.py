@@ -292,7 +292,7 @@ class Install(unittest.TestCase):
         self.assertLess(min(took), 0.001)
         self.assertLess(min(grown), 200 << 10)
 
-    @unittest.skipUnless(os.path.exists('/dev/ptmx'), 'no pseudo-terminals')
+    @unittest.skipUnless(os.path.exists('/dev/pts/ptmx'), 'no pseudo-terminals')
     def test_prompt_on_the_terminal(self):
         pid, fd = pty.fork()
         if pid == 0:
