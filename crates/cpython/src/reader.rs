@@ -113,6 +113,12 @@ impl Reader<'_> {
         self.memory.pointer(at.plus(self.layout.objects.kind))
     }
 
+    /// Whether more than one reference leads to an object, as far as is known (`ob_refcnt` of `Include/object.h`, whose
+    /// lower half it is since 3.12).
+    pub fn is_shared(&self, at: Address) -> bool {
+        self.memory.half(at).is_ok_and(|count| count != 1)
+    }
+
     /// The flags of a type.
     pub fn flags(&self, kind: Address) -> Result<u64, Unreadable> {
         self.memory.word(kind.plus(self.layout.kind.flags))

@@ -41,6 +41,15 @@ impl Raw {
             _ => 0,
         })
     }
+
+    /// The characters, where all of them are printable ASCII without quotes and backslashes.
+    pub fn plain(&self) -> Option<&str> {
+        let plain = |byte: &u8| {
+            (b' '..=b'~').contains(byte) & (*byte != b'\'') & (*byte != b'"') & (*byte != b'\\')
+        };
+        let all = self.width == 1 && self.bytes.iter().fold(true, |all, byte| all & plain(byte));
+        if all { std::str::from_utf8(&self.bytes).ok() } else { None }
+    }
 }
 
 /// At most `most` characters of the string at `at`, which must be known to be one.
@@ -75,6 +84,11 @@ pub fn read(
     most: usize,
 ) -> Result<Text, Unreadable> {
     let raw = raw(memory, layout, at, most)?;
+    if let (1, Ok(text)) = (raw.width, std::str::from_utf8(&raw.bytes))
+        && text.is_ascii()
+    {
+        return Ok(Text { text: text.to_owned(), length: raw.length });
+    }
     let character = |number| char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
     Ok(Text { text: raw.numbers().map(character).collect(), length: raw.length })
 }

@@ -8,12 +8,17 @@ use std::cell::RefCell;
 use crate::Address;
 use crate::memory::{Copied, PAGE, ReadMemory, Unreadable};
 use crate::spread::QuickMap;
+use crate::sys;
 
 /// No process needs as much; one that leads through more of its memory is not followed.
 const AT_MOST: usize = 256 << 20;
 /// Room that is made at once, in pages: for a small process, and for one that needed more.
-const FIRST_ROOM: usize = 64;
-const ROOM: usize = 512;
+const ROOMS: [usize; 2] = [64, 2048];
+/// Pages that were missing one by one, after which those beside the next ones are read along. Who asks for so many goes
+/// through a heap, where what is made together lies together; few are read sooner alone.
+const ALONE_AT_MOST: usize = 128;
+/// Pages that are read along before it must have paid.
+const TRIED: usize = 256;
 
 /// A memory, and what was read of it.
 pub struct Cached<M> {
@@ -24,10 +29,18 @@ pub struct Cached<M> {
 struct Pages {
     /// Each is as long as it will get when it is made, so that nothing that was read is ever moved.
     rooms: Vec<Vec<u8>>,
+    /// How much of the last room is taken.
+    taken: usize,
     bytes: usize,
     by_number: QuickMap<u64, Page>,
-    /// The page that was asked for last, and its place.
-    last: (u64, Place),
+    /// Pages that were asked for lately, each at the place that its number gives it, and where they are.
+    recent: [(u64, Place); RECENT],
+    /// Pages that were asked for and neither there from the beginning nor only read beforehand.
+    asked: usize,
+    /// Pages that were missing when they were asked for.
+    missed: usize,
+    /// Pages that were read along, and those of them that were asked for later.
+    along: (usize, usize),
     /// Something was read that was not copied at the beginning.
     beyond: bool,
 }
@@ -41,10 +54,13 @@ struct Page {
     place: Option<Place>,
     /// It was asked for, and neither there from the beginning nor only read beforehand.
     added: bool,
+    /// It was read along with another, and not asked for yet.
+    along: bool,
 }
 
 /// No page has this number.
 const NO_PAGE: u64 = u64::MAX;
+const RECENT: usize = 64;
 
 impl<M: ReadMemory> Cached<M> {
     pub fn new(memory: M) -> Self {
@@ -58,14 +74,18 @@ impl<M: ReadMemory> Cached<M> {
         for (index, (at, held)) in copied.pages.iter().zip(&copied.held).enumerate() {
             if *held {
                 let place = Some((0, (index * PAGE as usize) as u32));
-                by_number.insert(at.0 / PAGE, Page { place, added: false });
+                by_number.insert(at.0 / PAGE, Page { place, added: false, along: false });
             }
         }
         let pages = Pages {
             bytes: copied.bytes.len(),
+            taken: copied.bytes.len(),
             rooms: vec![copied.bytes],
             by_number,
-            last: (NO_PAGE, (0, 0)),
+            recent: [(NO_PAGE, (0, 0)); RECENT],
+            asked: 0,
+            missed: 0,
+            along: (0, 0),
             beyond: false,
         };
         Self { memory, pages: RefCell::new(pages) }
@@ -80,9 +100,9 @@ impl<M: ReadMemory> Cached<M> {
         found
     }
 
-    /// How many pages are there.
-    pub fn count(&self) -> usize {
-        self.pages.borrow().by_number.len()
+    /// How many pages were asked for since it began.
+    pub fn asked(&self) -> usize {
+        self.pages.borrow().asked
     }
 
     /// Whether something was read, since this was last asked, that was not copied at the beginning.
@@ -114,7 +134,7 @@ impl<M: ReadMemory> Cached<M> {
             .collect();
         missing.sort();
         missing.dedup();
-        pages.read(&self.memory, &missing);
+        pages.read(&self.memory, &missing, None);
     }
 }
 
@@ -123,46 +143,70 @@ impl Pages {
         &self.rooms[room as usize][from as usize..from as usize + PAGE as usize]
     }
 
-    /// Reads pages that are not there.
-    fn read(&mut self, memory: &impl ReadMemory, missing: &[Address]) {
+    /// Reads pages that are not there, all but the `asked` one along with it.
+    fn read(&mut self, memory: &impl ReadMemory, missing: &[Address], asked: Option<u64>) {
         let mut missing = missing;
         while !missing.is_empty() && self.bytes < AT_MOST {
-            let free = self.rooms.last().map_or(0, |room| room.capacity() - room.len());
+            let free = self.rooms.last().map_or(0, |room| room.len() - self.taken);
             if free < PAGE as usize {
-                let room = if self.rooms.len() == 1 { FIRST_ROOM } else { ROOM };
-                self.rooms.push(Vec::with_capacity(room * PAGE as usize));
+                let pages = ROOMS[(self.rooms.len() - 1).min(ROOMS.len() - 1)];
+                // Asked for as zeros, which the kernel gives when they are touched: it is written to once.
+                let mut room = vec![0; pages * PAGE as usize];
+                sys::prefer_huge_pages(&mut room);
+                self.rooms.push(room);
+                self.taken = 0;
                 continue;
             }
             let (now, later) = missing.split_at(missing.len().min(free / PAGE as usize));
             let index = self.rooms.len() - 1;
-            let room = &mut self.rooms[index];
-            let first = room.len();
-            room.resize(first + now.len() * PAGE as usize, 0);
-            let held = memory.read_pages(now, &mut room[first..]);
+            let first = self.taken;
+            self.taken += now.len() * PAGE as usize;
+            let held = memory.read_pages(now, &mut self.rooms[index][first..self.taken]);
             for (number, (at, held)) in now.iter().zip(held).enumerate() {
                 let from = first + number * PAGE as usize;
                 let place = held.then_some((index as u32, from as u32));
-                self.by_number.insert(at.0 / PAGE, Page { place, added: false });
+                let along = asked.is_some_and(|asked| asked != at.0 / PAGE);
+                self.along.0 += usize::from(along && held);
+                self.by_number.insert(at.0 / PAGE, Page { place, added: false, along });
             }
             self.bytes += now.len() * PAGE as usize;
             missing = later;
         }
     }
 
+    /// Reads a page, and those beside it if that pays.
+    fn miss(&mut self, memory: &impl ReadMemory, number: u64) {
+        self.missed += 1;
+        let (read, used) = self.along;
+        let pays = self.missed > ALONE_AT_MOST && (read < TRIED || used * 2 >= read);
+        let width = if pays { memory.along().max(1) } else { 1 };
+        let first = number - number % width;
+        let missing: Vec<Address> = (first..first + width)
+            .filter(|one| !self.by_number.contains_key(one))
+            .map(|one| Address(one * PAGE))
+            .collect();
+        self.read(memory, &missing, Some(number));
+    }
+
     /// Where the bytes of a page are.
     fn place(&mut self, memory: &impl ReadMemory, number: u64) -> Option<Place> {
-        if self.last.0 == number {
-            self.beyond |= self.last.1.0 > 0;
-            return Some(self.last.1);
+        let recent = (number % RECENT as u64) as usize;
+        let (known, place) = self.recent[recent];
+        if known == number {
+            self.beyond |= place.0 > 0;
+            return Some(place);
         }
         if !self.by_number.contains_key(&number) {
-            self.read(memory, &[Address(number * PAGE)]);
+            self.miss(memory, number);
         }
         let page = self.by_number.get_mut(&number)?;
+        self.along.1 += usize::from(std::mem::take(&mut page.along));
         // What was copied at the beginning is in the first room.
-        page.added = page.place.is_none_or(|(room, _)| room > 0);
-        self.beyond |= page.added;
-        self.last = (number, page.place?);
+        let added = page.place.is_none_or(|(room, _)| room > 0);
+        self.asked += usize::from(added && !page.added);
+        page.added = added;
+        self.beyond |= added;
+        self.recent[recent] = (number, page.place?);
         page.place
     }
 }
@@ -171,6 +215,13 @@ impl<M: ReadMemory> ReadMemory for Cached<M> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
         let failed = Unreadable { address, length: buffer.len() };
         let mut pages = self.pages.borrow_mut();
+        // Nearly all is short and within one page.
+        let (number, within) = (address.0 / PAGE, (address.0 % PAGE) as usize);
+        if (1..=PAGE as usize - within).contains(&buffer.len()) {
+            let place = pages.place(&self.memory, number).ok_or(failed)?;
+            buffer.copy_from_slice(&pages.at(place)[within..within + buffer.len()]);
+            return Ok(());
+        }
         let mut done = 0;
         while done < buffer.len() {
             let here = address.0.checked_add(done as u64).ok_or(failed)?;

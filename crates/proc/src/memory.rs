@@ -24,6 +24,11 @@ pub trait ReadMemory {
         pages.iter().zip(places).map(|(at, place)| self.read(*at, place).is_ok()).collect()
     }
 
+    /// How many pages that lie together are read in about the time that one takes.
+    fn along(&self) -> u64 {
+        1
+    }
+
     /// A little-endian word of 8 bytes.
     fn word(&self, address: Address) -> Result<u64, Unreadable> {
         let mut bytes = [0; 8];
@@ -59,6 +64,10 @@ impl<M: ReadMemory + ?Sized> ReadMemory for &M {
     fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
         (**self).read_pages(pages, buffer)
     }
+
+    fn along(&self) -> u64 {
+        (**self).along()
+    }
 }
 
 /// The memory of a live process.
@@ -73,6 +82,10 @@ impl ReadMemory for Live {
             Ok(n) if n == buffer.len() => Ok(()),
             _ => Err(Unreadable { address, length: buffer.len() }),
         }
+    }
+
+    fn along(&self) -> u64 {
+        16
     }
 
     /// In as few kernel calls as can be: pages in order that lie together are one range.
@@ -104,6 +117,13 @@ impl ReadMemory for Live {
         }
         held
     }
+}
+
+/// An empty text with room for so many bytes, which the kernel gives in large pages where they are many.
+pub fn text_with_room(bytes: usize) -> String {
+    let mut room = Vec::with_capacity(bytes);
+    sys::prefer_huge_pages(&mut room);
+    String::from_utf8(room).unwrap_or_default()
 }
 
 /// Bytes of a page, the unit in which the kernel maps memory.

@@ -55,6 +55,7 @@ struct Evidence {
 }
 
 /// A value that was told.
+#[derive(Clone)]
 struct Told {
     rendered: Rendered,
     head: Option<Head>,
@@ -68,7 +69,9 @@ pub(crate) struct Locals<'a> {
     values: Values<'a>,
     limits: Limits,
     variables: QuickMap<Address, Option<Variables>>,
-    told: QuickMap<Address, Told>,
+    /// Where in `told` an object is.
+    known: QuickMap<Address, u32>,
+    told: Vec<Told>,
     redacted: Arc<str>,
     /// Whether something was read, since this was last asked, that was not copied at one moment.
     beyond: Option<&'a dyn Fn() -> bool>,
@@ -87,7 +90,8 @@ impl<'a> Locals<'a> {
             values: Values::new(reader, steady, limits),
             limits,
             variables: QuickMap::default(),
-            told: QuickMap::default(),
+            known: QuickMap::default(),
+            told: Vec::new(),
             redacted: REDACTED.into(),
             beyond: None,
             evidence: Vec::new(),
@@ -96,9 +100,12 @@ impl<'a> Locals<'a> {
     }
 
     /// `beyond` tells whether something was read, since it was last asked, that was not copied at one moment: only such
-    /// values are looked at again.
-    pub(crate) fn telling(self, beyond: &'a dyn Fn() -> bool) -> Self {
-        Self { beyond: Some(beyond), ..self }
+    /// values are looked at again. There are so many `frames`.
+    pub(crate) fn telling(self, beyond: &'a dyn Fn() -> bool, frames: usize) -> Self {
+        const OF_MOST_FRAMES: usize = 8;
+        // Made once: it would be copied again and again as it grows.
+        let room = frames.saturating_mul(OF_MOST_FRAMES).min(LOCALS_AT_MOST);
+        Self { beyond: Some(beyond), evidence: Vec::with_capacity(room), ..self }
     }
 
     fn went_beyond(&self) -> bool {
@@ -136,26 +143,35 @@ impl<'a> Locals<'a> {
             let (type_name, repr) = (self.values.type_name(value), self.redacted.clone());
             return Local { name, type_name, repr, truncated: false };
         }
-        if !self.told.contains_key(&value) {
-            if let Some(beyond) = self.beyond {
-                beyond();
-            }
-            let rendered = self.values.render(value);
-            let head = head(&self.reader, value);
-            let settled = !self.went_beyond();
-            self.told.insert(value, Told { rendered, head, settled });
-        }
-        let Told { rendered, head, settled: all } = &self.told[&value];
-        let evidence = Evidence { slot, raw, value, head: *head };
-        let evidence = (!(settled && *all)).then_some(evidence);
-        let local = Local {
-            name,
-            type_name: rendered.type_name.clone(),
-            repr: rendered.text.clone(),
-            truncated: rendered.truncated,
+        // What only this variable leads to will not be asked for again.
+        let told = match self.reader.is_shared(value) {
+            false => self.tell(value),
+            true => match self.known.get(&value) {
+                Some(place) => self.told[*place as usize].clone(),
+                None => {
+                    let told = self.tell(value);
+                    // Of these there are at most as many as locals.
+                    self.known.insert(value, self.told.len() as u32);
+                    self.told.push(told.clone());
+                    told
+                }
+            },
         };
-        self.keep(evidence);
-        local
+        let Told { rendered: Rendered { type_name, text: repr, truncated }, head, settled: all } =
+            told;
+        let evidence = Evidence { slot, raw, value, head };
+        self.keep((!(settled && all)).then_some(evidence));
+        Local { name, type_name, repr, truncated }
+    }
+
+    fn tell(&mut self, value: Address) -> Told {
+        if let Some(beyond) = self.beyond {
+            beyond();
+        }
+        let rendered = self.values.render(value);
+        let head = head(&self.reader, value);
+        let settled = !self.went_beyond();
+        Told { rendered, head, settled }
     }
 
     fn keep(&mut self, evidence: Option<Evidence>) {
@@ -195,7 +211,7 @@ pub(crate) fn rehearse(
 ) {
     const SHORT: usize = 60;
     const PAGES: usize = 64;
-    let frames = memory.count();
+    let frames = memory.asked();
     let most = frames + (frames / 3).max(PAGES);
     let wanted = Wanted { characters: wanted.characters.min(SHORT), ..wanted };
     let mut locals = Locals::new(Reader { memory, ..steady }, steady, wanted);
@@ -209,7 +225,7 @@ pub(crate) fn rehearse(
     };
     for thread in threads(true).chain(threads(false)) {
         for frame in &thread.stack.frames {
-            if memory.count() >= most {
+            if memory.asked() >= most {
                 return;
             }
             locals.of(frame);

@@ -244,6 +244,8 @@ fn resolve<M: ReadMemory>(
         ));
     }
     let beyond = || moment.memory.went_beyond();
+    let threads = moment.interpreters.iter().flat_map(|interpreter| &interpreter.threads);
+    let frames = threads.map(|thread| thread.stack.frames.len()).sum();
     let mut resolver = Resolver {
         reader,
         tasks,
@@ -255,7 +257,7 @@ fn resolve<M: ReadMemory>(
         locals: plan.as_ref().map(|plan| {
             let steady = Reader { memory: plan.steady, ..reader };
             let locals = Locals::new(reader, steady, plan.wanted);
-            if plan.again.is_some() { locals.telling(&beyond) } else { locals }
+            if plan.again.is_some() { locals.telling(&beyond, frames) } else { locals }
         }),
     };
     let mut interpreters: Vec<InterpreterStacks> = moment

@@ -26,6 +26,16 @@ pub(super) fn text(
     quoted(out, quote, whole, numbers, shown);
 }
 
+/// A string in which nothing is escaped, as [`crate::text::Raw::plain`] tells.
+pub(super) fn plain(out: &mut Output, content: &str, whole: bool) {
+    out.form("'");
+    let all = out.ascii(content);
+    out.form("'");
+    if !all || !whole {
+        out.leave_out();
+    }
+}
+
 /// Bytes, without the `b` in front. `single`: a single quote is escaped whatever stands around it.
 pub(super) fn bytes(out: &mut Output, bytes: &[u8], whole: bool, single: bool) {
     let quote = quote(|wanted| bytes.iter().any(|byte| char::from(*byte) == wanted));
@@ -71,9 +81,11 @@ mod tests {
     use super::*;
 
     fn of_text(numbers: &[u32], room: usize) -> (String, bool) {
-        let mut out = Output::with_room(room);
+        let mut out = Output::default();
+        out.begin(room);
         text(&mut out, numbers.iter().copied(), true, 170);
-        out.finish()
+        let (text, cut) = out.finish();
+        (text.to_owned(), cut)
     }
 
     fn of_chars(characters: &str, room: usize) -> (String, bool) {
@@ -81,9 +93,10 @@ mod tests {
     }
 
     fn of_bytes(content: &[u8], single: bool) -> String {
-        let mut out = Output::with_room(100);
+        let mut out = Output::default();
+        out.begin(100);
         bytes(&mut out, content, true, single);
-        out.finish().0
+        out.finish().0.to_owned()
     }
 
     #[test]
@@ -101,6 +114,21 @@ mod tests {
         assert_eq!(of_text(&[0xffff_ffff], 100).0, "'\\Uffffffff'");
         assert_eq!(of_bytes(b"a'\x00\xff\n", false), "\"a'\\x00\\xff\\n\"");
         assert_eq!(of_bytes(b"it's", true), "\"it\\'s\"");
+    }
+
+    #[test]
+    fn what_needs_no_escape_looks_the_same_in_one_piece() {
+        for room in 0..12 {
+            for whole in [true, false] {
+                let (mut one, mut other) = (Output::default(), Output::default());
+                one.begin(room);
+                other.begin(room);
+                plain(&mut one, "abc def", whole);
+                text(&mut other, "abc def".chars().map(u32::from), whole, 170);
+                assert_eq!(one.finish(), other.finish(), "{room} {whole}");
+                assert_eq!(one.room(), other.room(), "{room} {whole}");
+            }
+        }
     }
 
     #[test]

@@ -98,13 +98,14 @@ impl<'a> Values<'a> {
 
     /// The value at `at`.
     pub fn render(&mut self, at: Address) -> Rendered {
-        self.out = Output::with_room(self.limits.characters.min(self.text_left));
+        self.out.begin(self.limits.characters.min(self.text_left));
         self.path.clear();
         (self.depth, self.instances) = (0, 0);
         self.value(at);
+        let type_name = self.type_name(at);
         let (text, truncated) = self.out.finish();
         self.text_left = self.text_left.saturating_sub(text.len());
-        Rendered { type_name: self.type_name(at), text: text.into(), truncated }
+        Rendered { type_name, text: text.into(), truncated }
     }
 
     /// What the value at `at` is.
@@ -246,6 +247,10 @@ impl<'a> Values<'a> {
         let Reader { memory, layout, .. } = self.reader;
         let raw = text::raw(memory, layout, at, self.out.room())?;
         let whole = raw.numbers().count() as u64 == raw.length;
+        if let Some(plain) = raw.plain() {
+            characters::plain(&mut self.out, plain, whole);
+            return Ok(());
+        }
         characters::text(&mut self.out, raw.numbers(), whole, layout.shape.reprs.unicode);
         Ok(())
     }

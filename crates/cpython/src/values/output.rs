@@ -14,8 +14,10 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn with_room(characters: usize) -> Self {
-        Self { text: String::new(), left: characters, cut: false }
+    /// Begins anew, with room for so many characters.
+    pub(super) fn begin(&mut self, characters: usize) {
+        self.text.clear();
+        (self.left, self.cut) = (characters, false);
     }
 
     pub(super) fn room(&self) -> usize {
@@ -82,6 +84,12 @@ impl Output {
 
     /// Writes content that may be long.
     pub(super) fn content(&mut self, piece: &str) {
+        if piece.is_ascii() {
+            if !self.ascii(piece) {
+                self.leave_out();
+            }
+            return;
+        }
         for character in piece.chars() {
             if !self.character(character) {
                 return self.leave_out();
@@ -89,8 +97,16 @@ impl Output {
         }
     }
 
+    /// Writes content of which each byte is a character.
+    pub(super) fn ascii(&mut self, piece: &str) -> bool {
+        let taken = piece.len().min(self.left);
+        self.left -= taken;
+        self.text.push_str(&piece[..taken]);
+        taken == piece.len()
+    }
+
     /// The text, and whether something of it was left out.
-    pub(super) fn finish(&mut self) -> (String, bool) {
-        (std::mem::take(&mut self.text), self.cut)
+    pub(super) fn finish(&self) -> (&str, bool) {
+        (&self.text, self.cut)
     }
 }

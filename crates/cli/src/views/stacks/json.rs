@@ -5,17 +5,34 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use spyhole_proc::memory::text_with_room;
 use spyhole_proc::spread::QuickMap;
 use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
 
 /// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
 /// time that reading them took.
 pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
-    let mut out = String::from("[");
+    let mut out = text_with_room(processes.iter().map(room).sum());
+    out.push('[');
     let mut told = Told::default();
     each(&mut out, 2, processes, |out, process| process_json(out, &mut told, process));
     out.push_str("]\n");
     out
+}
+
+/// About how long a process becomes.
+fn room(process: &ProcessStacks) -> usize {
+    const FRAME: usize = 400;
+    const LOCAL: usize = 80;
+    let threads = process.interpreters.iter().flat_map(|interpreter| &interpreter.threads);
+    let frame = |frame: &StackFrame| {
+        let lengths = frame
+            .locals
+            .iter()
+            .map(|local| local.name.len() + local.type_name.len() + local.repr.len() + LOCAL);
+        FRAME + lengths.sum::<usize>()
+    };
+    threads.map(|thread| FRAME + thread.frames.iter().map(frame).sum::<usize>()).sum()
 }
 
 /// Items with commas between them, each on a line of its own.
@@ -38,8 +55,8 @@ fn open(out: &mut String, fields: &Json, list: &str) {
     out.push_str(&format!(",\"{list}\":["));
 }
 
-/// Where a frame stands in the text already: those of one recursion, and of threads that do the same, are alike. What
-/// was read once is one text in memory, so that its address tells it.
+/// Where a frame stands in the text already, without its locals: those of one recursion, and of threads that do the
+/// same, are alike. What was read once is one text in memory, so that its address tells it.
 #[derive(Default)]
 struct Told(QuickMap<FrameKey, Range<usize>>);
 
@@ -105,9 +122,6 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
     });
     open(out, &fields, "frames");
     each(out, 8, &thread.frames, |out, frame| {
-        if !frame.locals.is_empty() || frame.locals_cut {
-            return frame_json(out, frame);
-        }
         match told.0.entry(FrameKey::of(frame)) {
             Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
             Entry::Vacant(new) => {
@@ -116,10 +130,12 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
                 new.insert(start..out.len());
             }
         }
+        locals_json(out, frame);
     });
     out.push_str("]}");
 }
 
+/// A frame, left open: its locals follow.
 fn frame_json(out: &mut String, frame: &StackFrame) {
     let text = |text: &Option<Arc<str>>| match text {
         Some(text) => Json::from(&**text).to_string(),
@@ -144,6 +160,9 @@ fn frame_json(out: &mut String, frame: &StackFrame) {
         out.push_str(key);
         out.push_str(&value);
     }
+}
+
+fn locals_json(out: &mut String, frame: &StackFrame) {
     each(out, 10, &frame.locals, |out, local| {
         for (key, value) in [
             ("{\"name\":", &local.name),
@@ -164,7 +183,9 @@ fn frame_json(out: &mut String, frame: &StackFrame) {
 
 /// A string of JSON. Most have nothing in them that must be escaped.
 fn string(out: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // No early end, so that the processor takes many bytes at a time.
+    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    if text.as_bytes().iter().fold(true, |all, byte| all & plain(byte)) {
         out.push('"');
         out.push_str(text);
         out.push('"');
