@@ -4,6 +4,7 @@
 //! It knows pages, and not what is in them.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crate::Address;
 use crate::memory::{Copied, PAGE, ReadMemory, Unreadable};
@@ -26,7 +27,15 @@ pub struct Cached<M> {
     pages: RefCell<Pages>,
 }
 
+/// What was copied at the beginning.
+struct Beginning {
+    bytes: Vec<u8>,
+    /// Where the bytes of a page begin.
+    by_number: QuickMap<u64, u32>,
+}
+
 struct Pages {
+    beginning: Arc<Beginning>,
     /// Each is as long as it will get when it is made, so that nothing that was read is ever moved.
     rooms: Vec<Vec<u8>>,
     /// How much of the last room is taken.
@@ -45,7 +54,7 @@ struct Pages {
     beyond: bool,
 }
 
-/// A room and where in it.
+/// A room and where in it; number 0 is what was copied at the beginning.
 type Place = (u32, u32);
 
 #[derive(Clone, Copy)]
@@ -73,15 +82,19 @@ impl<M: ReadMemory> Cached<M> {
         by_number.reserve(copied.pages.len());
         for (index, (at, held)) in copied.pages.iter().zip(&copied.held).enumerate() {
             if *held {
-                let place = Some((0, (index * PAGE as usize) as u32));
-                by_number.insert(at.0 / PAGE, Page { place, added: false, along: false });
+                by_number.insert(at.0 / PAGE, (index * PAGE as usize) as u32);
             }
         }
+        Self::beginning(memory, Arc::new(Beginning { bytes: copied.bytes, by_number }))
+    }
+
+    fn beginning(memory: M, beginning: Arc<Beginning>) -> Self {
         let pages = Pages {
-            bytes: copied.bytes.len(),
-            taken: copied.bytes.len(),
-            rooms: vec![copied.bytes],
-            by_number,
+            bytes: beginning.bytes.len(),
+            beginning,
+            taken: 0,
+            rooms: Vec::new(),
+            by_number: QuickMap::default(),
             recent: [(NO_PAGE, (0, 0)); RECENT],
             asked: 0,
             missed: 0,
@@ -89,6 +102,22 @@ impl<M: ReadMemory> Cached<M> {
             beyond: false,
         };
         Self { memory, pages: RefCell::new(pages) }
+    }
+
+    /// Another one, for another thread, that begins with the same: what was copied is there once.
+    pub fn fork(&self) -> Self
+    where
+        M: Clone,
+    {
+        Self::beginning(self.memory.clone(), self.pages.borrow().beginning.clone())
+    }
+
+    /// A new one of the same memory, without what was copied.
+    pub fn anew(&self) -> Self
+    where
+        M: Clone,
+    {
+        Self::new(self.memory.clone())
     }
 
     /// The addresses of the pages that were asked for since it began, in order.
@@ -115,7 +144,7 @@ impl<M: ReadMemory> Cached<M> {
         let pages = self.pages.borrow();
         let there = copied.pages.iter().zip(&copied.held).zip(copied.bytes.chunks(PAGE as usize));
         there.into_iter().all(|((at, held), bytes)| {
-            let place = pages.by_number.get(&(at.0 / PAGE)).and_then(|page| page.place);
+            let place = pages.known(at.0 / PAGE).flatten();
             match place {
                 Some(place) => *held && pages.at(place) == bytes,
                 None => !held,
@@ -129,7 +158,7 @@ impl<M: ReadMemory> Cached<M> {
         let mut missing: Vec<Address> = addresses
             .into_iter()
             .map(|at| at.0 / PAGE)
-            .filter(|number| !pages.by_number.contains_key(number))
+            .filter(|number| pages.known(*number).is_none())
             .map(|number| Address(number * PAGE))
             .collect();
         missing.sort();
@@ -140,7 +169,19 @@ impl<M: ReadMemory> Cached<M> {
 
 impl Pages {
     fn at(&self, (room, from): Place) -> &[u8] {
-        &self.rooms[room as usize][from as usize..from as usize + PAGE as usize]
+        let room = match room {
+            0 => &self.beginning.bytes,
+            later => &self.rooms[later as usize - 1],
+        };
+        &room[from as usize..from as usize + PAGE as usize]
+    }
+
+    /// Where the bytes of a page are that is there, if it could be read.
+    fn known(&self, number: u64) -> Option<Option<Place>> {
+        match self.beginning.by_number.get(&number) {
+            Some(from) => Some(Some((0, *from))),
+            None => self.by_number.get(&number).map(|page| page.place),
+        }
     }
 
     /// Reads pages that are not there, all but the `asked` one along with it.
@@ -149,7 +190,7 @@ impl Pages {
         while !missing.is_empty() && self.bytes < AT_MOST {
             let free = self.rooms.last().map_or(0, |room| room.len() - self.taken);
             if free < PAGE as usize {
-                let pages = ROOMS[(self.rooms.len() - 1).min(ROOMS.len() - 1)];
+                let pages = ROOMS[self.rooms.len().min(ROOMS.len() - 1)];
                 // Asked for as zeros, which the kernel gives when they are touched: it is written to once.
                 let mut room = vec![0; pages * PAGE as usize];
                 sys::prefer_huge_pages(&mut room);
@@ -158,10 +199,10 @@ impl Pages {
                 continue;
             }
             let (now, later) = missing.split_at(missing.len().min(free / PAGE as usize));
-            let index = self.rooms.len() - 1;
+            let index = self.rooms.len();
             let first = self.taken;
             self.taken += now.len() * PAGE as usize;
-            let held = memory.read_pages(now, &mut self.rooms[index][first..self.taken]);
+            let held = memory.read_pages(now, &mut self.rooms[index - 1][first..self.taken]);
             for (number, (at, held)) in now.iter().zip(held).enumerate() {
                 let from = first + number * PAGE as usize;
                 let place = held.then_some((index as u32, from as u32));
@@ -182,7 +223,7 @@ impl Pages {
         let width = if pays { memory.along().max(1) } else { 1 };
         let first = number - number % width;
         let missing: Vec<Address> = (first..first + width)
-            .filter(|one| !self.by_number.contains_key(one))
+            .filter(|one| self.known(*one).is_none())
             .map(|one| Address(one * PAGE))
             .collect();
         self.read(memory, &missing, Some(number));
@@ -196,16 +237,17 @@ impl Pages {
             self.beyond |= place.0 > 0;
             return Some(place);
         }
+        if let Some(from) = self.beginning.by_number.get(&number) {
+            self.recent[recent] = (number, (0, *from));
+            return Some((0, *from));
+        }
         if !self.by_number.contains_key(&number) {
             self.miss(memory, number);
         }
         let page = self.by_number.get_mut(&number)?;
         self.along.1 += usize::from(std::mem::take(&mut page.along));
-        // What was copied at the beginning is in the first room.
-        let added = page.place.is_none_or(|(room, _)| room > 0);
-        self.asked += usize::from(added && !page.added);
-        page.added = added;
-        self.beyond |= added;
+        self.asked += usize::from(!std::mem::replace(&mut page.added, true));
+        self.beyond = true;
         self.recent[recent] = (number, page.place?);
         page.place
     }

@@ -13,7 +13,7 @@ use spyhole_proc::Address;
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::spread::QuickMap;
 
-use crate::model::{InterpreterStacks, Local};
+use crate::model::{Local, ThreadStack};
 use crate::pause::{SeenInterpreter, SeenThread};
 use crate::redaction;
 
@@ -180,13 +180,10 @@ impl<'a> Locals<'a> {
         }
     }
 
-    /// Marks what is not there any more. `stacks` are all that was told, in the order in which it was; `again` reads what
+    /// Marks what is not there any more. `threads` are all that were told, in the order in which it was; `again` reads what
     /// is there now.
-    pub(crate) fn check(self, stacks: &mut [InterpreterStacks], again: &Reader<'_>) {
-        let frames = stacks
-            .iter_mut()
-            .flat_map(|interpreter| &mut interpreter.threads)
-            .flat_map(|thread| &mut thread.frames);
+    pub(crate) fn check(self, threads: &mut [ThreadStack], again: &Reader<'_>) {
+        let frames = threads.iter_mut().flat_map(|thread| &mut thread.frames);
         let changed: Arc<str> = CHANGED.into();
         let locals = frames.flat_map(|frame| &mut frame.locals);
         for (local, evidence) in locals.zip(self.evidence) {
@@ -210,9 +207,9 @@ pub(crate) fn rehearse(
     wanted: Wanted,
 ) {
     const SHORT: usize = 60;
-    const PAGES: usize = 64;
+    const PAGES: usize = 16;
     let frames = memory.asked();
-    let most = frames + (frames / 3).max(PAGES);
+    let most = frames + (frames / 4).max(PAGES);
     let wanted = Wanted { characters: wanted.characters.min(SHORT), ..wanted };
     let mut locals = Locals::new(Reader { memory, ..steady }, steady, wanted);
     let threads = |holding: bool| {

@@ -13,7 +13,7 @@ use spyhole_cpython::frames::{End, RawFrame};
 use spyhole_cpython::names::ThreadName;
 use spyhole_cpython::runtime::RootsError;
 use spyhole_cpython::threads;
-use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
+use spyhole_cpython::{Layout, NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::Address;
 use spyhole_proc::elf::file::MappedFiles;
 use spyhole_proc::maps::Maps;
@@ -140,8 +140,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    let (steady, again) = (Cached::new(live), Cached::new(live));
-    let plan = options.locals.map(|wanted| Plan { wanted, steady: &steady, again: Some(&again) });
+    let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
     let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan);
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
@@ -153,7 +152,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
 /// and without the process.
-pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
+pub fn of_still<P: ReadMemory + Tasks + MappedFiles + Sync>(
     pid: i32,
     maps: &Maps,
     process: &P,
@@ -170,7 +169,7 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
-    let plan = locals.map(|wanted| Plan { wanted, steady: &memory, again: None });
+    let plan = locals.map(|wanted| Plan { wanted, changes: false });
     Ok(resolve(&opened, &types, &view, &moment, process, plan))
 }
 
@@ -186,22 +185,28 @@ pub enum StillError {
 }
 
 /// How local variables are told.
-struct Plan<'a> {
+#[derive(Clone, Copy)]
+struct Plan {
     wanted: Wanted,
-    /// What does not change is read here.
-    steady: &'a dyn ReadMemory,
-    /// What is there when all is told; `None` where nothing can change.
-    again: Option<&'a dyn ReadMemory>,
+    /// The process runs meanwhile: what was not copied at one moment is looked at again.
+    changes: bool,
+}
+
+/// One thread of a moment, and what is known of it already.
+struct Named<'a> {
+    thread: &'a SeenThread,
+    name: Option<&'a ThreadName>,
+    holds_gil: bool,
 }
 
 /// Looks up what the addresses of a moment mean.
-fn resolve<M: ReadMemory>(
+fn resolve<M: ReadMemory + Clone + Send>(
     opened: &Opened,
     types: &Types,
     view: &View,
     moment: &Moment<M>,
-    tasks: &dyn Tasks,
-    plan: Option<Plan<'_>>,
+    tasks: &(dyn Tasks + Sync),
+    plan: Option<Plan>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -243,38 +248,30 @@ fn resolve<M: ReadMemory>(
             unknown
         ));
     }
-    let beyond = || moment.memory.went_beyond();
-    let threads = moment.interpreters.iter().flat_map(|interpreter| &interpreter.threads);
-    let frames = threads.map(|thread| thread.stack.frames.len()).sum();
-    let mut resolver = Resolver {
-        reader,
-        tasks,
-        stopped,
-        doubtful,
-        codes: QuickMap::default(),
-        modules: QuickMap::default(),
-        frames: QuickMap::default(),
-        locals: plan.as_ref().map(|plan| {
-            let steady = Reader { memory: plan.steady, ..reader };
-            let locals = Locals::new(reader, steady, plan.wanted);
-            if plan.again.is_some() { locals.telling(&beyond, frames) } else { locals }
-        }),
-    };
-    let mut interpreters: Vec<InterpreterStacks> = moment
+    let names: Vec<_> = moment
         .interpreters
         .iter()
-        .map(|interpreter| {
-            let names = reader.thread_names(&interpreter.state);
-            let threads = interpreter.threads.iter().map(|thread| {
-                let holds_gil = interpreter.holder == Some(thread.state.address);
-                resolver.thread(view, thread, names.get(&thread.state.ident), holds_gil)
-            });
-            InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
+        .map(|interpreter| reader.thread_names(&interpreter.state))
+        .collect();
+    let named: Vec<Named<'_>> = moment
+        .interpreters
+        .iter()
+        .zip(&names)
+        .flat_map(|(interpreter, names)| {
+            interpreter.threads.iter().map(|thread| Named {
+                thread,
+                name: names.get(&thread.state.ident),
+                holds_gil: interpreter.holder == Some(thread.state.address),
+            })
         })
         .collect();
-    if let (Some(locals), Some(again)) = (resolver.locals, plan.and_then(|plan| plan.again)) {
-        locals.check(&mut interpreters, &Reader { memory: again, ..reader });
-    }
+    let share = Share { layout: &view.layout, types, view, tasks, stopped, doubtful, plan };
+    let mut told = share.all(&named, &moment.memory).into_iter();
+    let interpreters = moment.interpreters.iter().map(|interpreter| InterpreterStacks {
+        id: interpreter.state.id,
+        threads: told.by_ref().take(interpreter.threads.len()).collect(),
+    });
+    let interpreters = interpreters.collect();
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
     ProcessStacks {
@@ -287,14 +284,112 @@ fn resolve<M: ReadMemory>(
     }
 }
 
-/// Remembers what was looked up: many frames run the same code.
-struct Resolver<'a> {
-    reader: Reader<'a>,
-    tasks: &'a dyn Tasks,
+/// What those need who share in the work: a process with many frames is divided, thread by thread.
+struct Share<'a> {
+    layout: &'a Layout,
+    types: &'a Types,
+    view: &'a View,
+    tasks: &'a (dyn Tasks + Sync),
     /// The whole process is stopped by a signal.
     stopped: bool,
     /// States whose numbers may be another thread's.
     doubtful: HashSet<Address>,
+    plan: Option<Plan>,
+}
+
+impl Share<'_> {
+    /// All threads, in their order.
+    fn all<M: ReadMemory + Clone + Send>(
+        &self,
+        named: &[Named<'_>],
+        memory: &Cached<M>,
+    ) -> Vec<ThreadStack> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mut parts = divided(named, cores.min(SHARES_AT_MOST)).into_iter();
+        let Some(first) = parts.next() else { return Vec::new() };
+        thread::scope(|scope| {
+            let rest: Vec<_> = parts
+                .map(|part| {
+                    let memory = memory.fork();
+                    scope.spawn(move || self.part(part, &memory))
+                })
+                .collect();
+            let mut told = self.part(first, memory);
+            for part in rest {
+                told.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            told
+        })
+    }
+
+    fn part<M: ReadMemory + Clone>(
+        &self,
+        named: &[Named<'_>],
+        memory: &Cached<M>,
+    ) -> Vec<ThreadStack> {
+        let reader = Reader { memory, layout: self.layout, types: self.types };
+        let (steady, again) = (memory.anew(), memory.anew());
+        let beyond = || memory.went_beyond();
+        let frames = named.iter().map(|one| one.thread.stack.frames.len()).sum();
+        let locals = self.plan.map(|plan| match plan.changes {
+            true => Locals::new(reader, Reader { memory: &steady, ..reader }, plan.wanted)
+                .telling(&beyond, frames),
+            false => Locals::new(reader, reader, plan.wanted),
+        });
+        let mut resolver = Resolver {
+            reader,
+            share: self,
+            codes: QuickMap::default(),
+            modules: QuickMap::default(),
+            frames: QuickMap::default(),
+            locals,
+        };
+        let mut threads: Vec<ThreadStack> = named.iter().map(|one| resolver.thread(one)).collect();
+        if let Some(locals) = resolver.locals
+            && self.plan.is_some_and(|plan| plan.changes)
+        {
+            locals.check(&mut threads, &Reader { memory: &again, ..reader });
+        }
+        threads
+    }
+}
+
+/// So many look things up at the same time; more would each have to find out what the others know.
+const SHARES_AT_MOST: usize = 4;
+/// Frames for which another is worth its while.
+const FRAMES_OF_SHARE: usize = 500;
+
+/// Parts with about as many frames each, at most so many.
+fn divided<'n, 'a>(named: &'n [Named<'a>], most: usize) -> Vec<&'n [Named<'a>]> {
+    let frames = |named: &[Named<'_>]| -> usize {
+        named.iter().map(|one| one.thread.stack.frames.len()).sum()
+    };
+    let all = frames(named);
+    let mut count = (all / FRAMES_OF_SHARE).clamp(1, most);
+    let mut rest = named;
+    let mut parts = Vec::with_capacity(count);
+    let mut left = all;
+    while count > 1 {
+        let mut taken = 0;
+        let end = rest.iter().position(|one| {
+            let enough = taken >= left / count;
+            taken += one.thread.stack.frames.len();
+            enough
+        });
+        let (part, later) = rest.split_at(end.unwrap_or(rest.len()));
+        left -= frames(part);
+        parts.push(part);
+        rest = later;
+        count -= 1;
+    }
+    parts.push(rest);
+    parts
+}
+
+/// Remembers what was looked up: many frames run the same code.
+struct Resolver<'a> {
+    reader: Reader<'a>,
+    share: &'a Share<'a>,
     codes: QuickMap<Address, Option<Code>>,
     modules: QuickMap<Address, Option<Arc<str>>>,
     /// Frames by what they run, where they are in it, and their globals; without their locals.
@@ -303,20 +398,16 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn thread(
-        &mut self,
-        view: &View,
-        thread: &SeenThread,
-        name: Option<&ThreadName>,
-        holds_gil: bool,
-    ) -> ThreadStack {
-        let tid = view.tid(self.reader.memory, &thread.state, &self.doubtful);
+    fn thread(&mut self, one: &Named<'_>) -> ThreadStack {
+        let Named { thread, name, holds_gil } = *one;
+        let Share { view, tasks, stopped, doubtful, .. } = self.share;
+        let tid = view.tid(self.reader.memory, &thread.state, doubtful);
         let (state, syscall) = match tid {
-            Some(_) if self.stopped => (ThreadState::Stopped, None),
-            Some(tid) => doing(self.tasks.activity(tid)),
+            Some(_) if *stopped => (ThreadState::Stopped, None),
+            Some(tid) => doing(tasks.activity(tid)),
             None => (ThreadState::Unknown, None),
         };
-        let native_name = || Some(String::from_utf8_lossy(&self.tasks.name(tid?)?).into_owned());
+        let native_name = || Some(String::from_utf8_lossy(&tasks.name(tid?)?).into_owned());
         ThreadStack {
             native_id: tid,
             ident: thread.state.ident,
