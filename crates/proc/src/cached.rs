@@ -332,4 +332,58 @@ mod tests {
         }
         assert_eq!(memory.added().len(), 3000);
     }
+
+    /// Tells how many pages each read took.
+    #[derive(Clone, Default)]
+    struct Counted(Arc<std::sync::Mutex<Vec<usize>>>);
+
+    impl ReadMemory for Counted {
+        fn read(&self, _address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
+            buffer.fill(5);
+            Ok(())
+        }
+
+        fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
+            buffer.fill(5);
+            self.0.lock().unwrap().push(pages.len());
+            vec![true; pages.len()]
+        }
+
+        fn along(&self) -> u64 {
+            16
+        }
+    }
+
+    #[test]
+    fn who_goes_through_much_reads_along_as_long_as_it_pays() {
+        let memory = Cached::new(Counted::default());
+        for page in 0..640 {
+            assert_eq!(memory.bytes(Address(page * PAGE), 1).unwrap(), [5]);
+        }
+        assert_eq!((memory.asked(), memory.added().len()), (640, 640));
+        let reads = memory.memory.0.lock().unwrap().clone();
+        assert_eq!(reads.len(), ALONE_AT_MOST + (640 - ALONE_AT_MOST) / 16);
+        // Of each sixteen one is wanted.
+        let memory = Cached::new(Counted::default());
+        for page in 0..1000 {
+            assert_eq!(memory.bytes(Address(page * 16 * PAGE), 1).unwrap(), [5]);
+        }
+        let all: usize = memory.memory.0.lock().unwrap().iter().sum();
+        assert!((1000..1000 + TRIED + 16).contains(&all), "{all}");
+        assert_eq!(memory.asked(), 1000);
+    }
+
+    #[test]
+    fn a_fork_has_what_was_copied_and_no_more() {
+        let copied = Copied { pages: vec![Address(PAGE)], bytes: vec![9; 4096], held: vec![true] };
+        let first = Cached::with(Counted::default(), copied);
+        assert_eq!(first.bytes(Address(2 * PAGE), 1).unwrap(), [5]);
+        assert!(first.went_beyond());
+        let fork = first.fork();
+        assert_eq!(fork.bytes(Address(PAGE), 1).unwrap(), [9]);
+        assert!(!fork.went_beyond() && fork.added().is_empty());
+        assert_eq!(fork.bytes(Address(2 * PAGE), 1).unwrap(), [5]);
+        assert!(fork.went_beyond());
+        assert_eq!(first.anew().bytes(Address(PAGE), 1).unwrap(), [5]);
+    }
 }

@@ -141,7 +141,10 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
         return Err(AttachError::NotInitialised { pid });
     }
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
-    let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan);
+    let mut stacks =
+        resolve(&opened, &types, &view, &moment, &live, plan, |share, named, memory| {
+            share.all(named, memory)
+        });
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
@@ -152,7 +155,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
 /// and without the process.
-pub fn of_still<P: ReadMemory + Tasks + MappedFiles + Sync>(
+pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     pid: i32,
     maps: &Maps,
     process: &P,
@@ -170,7 +173,9 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles + Sync>(
         return Err(StillError::NotInitialised);
     }
     let plan = locals.map(|wanted| Plan { wanted, changes: false });
-    Ok(resolve(&opened, &types, &view, &moment, process, plan))
+    Ok(resolve(&opened, &types, &view, &moment, process, plan, |share, named, memory| {
+        share.part(named, memory)
+    }))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -199,14 +204,15 @@ struct Named<'a> {
     holds_gil: bool,
 }
 
-/// Looks up what the addresses of a moment mean.
-fn resolve<M: ReadMemory + Clone + Send>(
+/// Looks up what the addresses of a moment mean. `tell` does it for the threads.
+fn resolve<M: ReadMemory + Clone, T: Tasks>(
     opened: &Opened,
     types: &Types,
     view: &View,
     moment: &Moment<M>,
-    tasks: &(dyn Tasks + Sync),
+    tasks: &T,
     plan: Option<Plan>,
+    tell: impl FnOnce(&Share<'_, T>, &[Named<'_>], &Cached<M>) -> Vec<ThreadStack>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -266,7 +272,7 @@ fn resolve<M: ReadMemory + Clone + Send>(
         })
         .collect();
     let share = Share { layout: &view.layout, types, view, tasks, stopped, doubtful, plan };
-    let mut told = share.all(&named, &moment.memory).into_iter();
+    let mut told = tell(&share, &named, &moment.memory).into_iter();
     let interpreters = moment.interpreters.iter().map(|interpreter| InterpreterStacks {
         id: interpreter.state.id,
         threads: told.by_ref().take(interpreter.threads.len()).collect(),
@@ -285,11 +291,11 @@ fn resolve<M: ReadMemory + Clone + Send>(
 }
 
 /// What those need who share in the work: a process with many frames is divided, thread by thread.
-struct Share<'a> {
+struct Share<'a, T> {
     layout: &'a Layout,
     types: &'a Types,
     view: &'a View,
-    tasks: &'a (dyn Tasks + Sync),
+    tasks: &'a T,
     /// The whole process is stopped by a signal.
     stopped: bool,
     /// States whose numbers may be another thread's.
@@ -297,13 +303,13 @@ struct Share<'a> {
     plan: Option<Plan>,
 }
 
-impl Share<'_> {
+impl<T: Tasks> Share<'_, T> {
     /// All threads, in their order.
-    fn all<M: ReadMemory + Clone + Send>(
-        &self,
-        named: &[Named<'_>],
-        memory: &Cached<M>,
-    ) -> Vec<ThreadStack> {
+    fn all<M>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<ThreadStack>
+    where
+        M: ReadMemory + Clone + Send,
+        T: Sync,
+    {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut parts = divided(named, cores.min(SHARES_AT_MOST)).into_iter();
         let Some(first) = parts.next() else { return Vec::new() };
@@ -387,9 +393,9 @@ fn divided<'n, 'a>(named: &'n [Named<'a>], most: usize) -> Vec<&'n [Named<'a>]> 
 }
 
 /// Remembers what was looked up: many frames run the same code.
-struct Resolver<'a> {
+struct Resolver<'a, T> {
     reader: Reader<'a>,
-    share: &'a Share<'a>,
+    share: &'a Share<'a, T>,
     codes: QuickMap<Address, Option<Code>>,
     modules: QuickMap<Address, Option<Arc<str>>>,
     /// Frames by what they run, where they are in it, and their globals; without their locals.
@@ -397,7 +403,7 @@ struct Resolver<'a> {
     locals: Option<Locals<'a>>,
 }
 
-impl Resolver<'_> {
+impl<T: Tasks> Resolver<'_, T> {
     fn thread(&mut self, one: &Named<'_>) -> ThreadStack {
         let Named { thread, name, holds_gil } = *one;
         let Share { view, tasks, stopped, doubtful, .. } = self.share;

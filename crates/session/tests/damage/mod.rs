@@ -3,10 +3,10 @@
 //! It knows what hurts readers: wild and cyclic pointers, lengths that are too large, memory that is missing and memory
 //! that never ends. It does not know what the memory means.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use spyhole_proc::Address;
 use spyhole_proc::capture::Capture;
@@ -53,7 +53,7 @@ pub(crate) struct Damaged<'a> {
     missing: HashSet<u64>,
     beyond: Beyond,
     maps: Maps,
-    bytes_read: AtomicU64,
+    bytes_read: Cell<u64>,
 }
 
 impl<'a> Damaged<'a> {
@@ -65,7 +65,7 @@ impl<'a> Damaged<'a> {
             missing: HashSet::new(),
             beyond: Beyond::Nothing,
             maps: capture.maps(),
-            bytes_read: AtomicU64::new(0),
+            bytes_read: Cell::new(0),
         };
         damaged.beyond = match chance.below(8) {
             0 => Beyond::Zeros,
@@ -105,7 +105,7 @@ impl<'a> Damaged<'a> {
 
     /// How much was read of it.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.bytes_read.load(Ordering::Relaxed)
+        self.bytes_read.get()
     }
 
     fn any_page(&self, chance: &mut dyn Chance) -> u64 {
@@ -197,7 +197,7 @@ impl<'a> Damaged<'a> {
 impl ReadMemory for Damaged<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
         let failed = Unreadable { address, length: buffer.len() };
-        self.bytes_read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.bytes_read.set(self.bytes_read.get() + buffer.len() as u64);
         let mut done = 0;
         while done < buffer.len() {
             let here = address.0.checked_add(done as u64).ok_or(failed)?;
