@@ -51,6 +51,10 @@ pub enum AttachError {
     NoChannel { pid: i32, errno: i32 },
     #[error("the interpreter of process {pid} is not initialised, or no longer")]
     NotInitialised { pid: i32 },
+    #[error("interpreter {id} of process {pid} has ended")]
+    NoInterpreter { pid: i32, id: i64 },
+    #[error("process {pid} cannot start another agent: it has no memory or no thread for it")]
+    NoSession { pid: i32 },
     #[error("the agent could not start in process {pid}")]
     AgentFailed { pid: i32 },
     #[error("the agent in process {pid} did not answer within {within:?}")]

@@ -11,6 +11,7 @@ mod conversation;
 pub mod die;
 pub mod evaluate;
 mod failure;
+pub mod interpreters;
 pub mod model;
 mod names;
 mod pause;
@@ -18,6 +19,7 @@ pub mod processes;
 mod received;
 pub mod snapshot;
 mod sources;
+mod starved;
 pub mod target;
 
 pub use cancel::Cancel;

@@ -22,12 +22,13 @@ use spyhole_proc::syscalls;
 use spyhole_proc::tasks::{Activity, Tasks};
 use thiserror::Error;
 
+use crate::interpreters::is_meant;
 use crate::model::{
     EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
 };
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
-use crate::{failure, target::Target};
+use crate::{failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +72,11 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     let sources = options.sources.then(|| Sources::of(target.pid));
     let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
     if let Some(wanted) = &target.interpreter {
-        stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
-        if stacks.interpreters.is_empty() {
-            return Err(failure::unknown_interpreter(target));
+        let is_meant = |one: &InterpreterStacks| is_meant(wanted, one.id, one.name.as_deref());
+        if !stacks.interpreters.iter().any(is_meant) {
+            return Err(failure::unknown_interpreter(target, &interpreters::rows(process)));
         }
+        stacks.interpreters.retain(is_meant);
     }
     if let Some(sources) = sources {
         sources.quote(&mut stacks);
@@ -86,7 +88,7 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<Opened, AttachError> {
+pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<Opened, AttachError> {
     let pid = process.pid;
     let Seen { runtime, version, .. } = look::see(process, memory)?;
     Opened::of(memory, runtime, version).map_err(|error| match error {
@@ -205,7 +207,11 @@ fn resolve<M: ReadMemory>(
                 let holds_gil = interpreter.holder == Some(thread.state.address);
                 resolver.thread(view, thread, names.get(&thread.state.ident), holds_gil)
             });
-            InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
+            InterpreterStacks {
+                id: interpreter.state.id,
+                name: interpreters::group(&reader, &interpreter.state),
+                threads: threads.collect(),
+            }
         })
         .collect();
     let torn = moment.torn

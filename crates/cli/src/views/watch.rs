@@ -181,6 +181,7 @@ mod tests {
                 .collect(),
             groups: vec![],
             not_loaded: vec![],
+            passed_over: vec![],
         }
     }
 

@@ -43,7 +43,8 @@ fn process_json(out: &mut String, process: &ProcessStacks) {
     });
     open(out, &fields, "interpreters");
     each(out, 4, &process.interpreters, |out, interpreter| {
-        let fields = json!({"id": interpreter.id, "name": null, "tasks": [], "greenlets": []});
+        let fields =
+            json!({"id": interpreter.id, "name": interpreter.name, "tasks": [], "greenlets": []});
         open(out, &fields, "threads");
         each(out, 6, &interpreter.threads, thread_json);
         out.push_str("]}");
