@@ -13,6 +13,7 @@ mod console;
 mod containers;
 mod demo;
 mod evaluation;
+mod interpreters;
 mod interrupts;
 mod limits;
 mod many;

@@ -72,7 +72,9 @@ impl Console {
             match conversation.next(deadline.saturating_duration_since(Instant::now())) {
                 Incoming::Event(Wire::Hello(hello)) => break hello,
                 Incoming::Event(_) => {}
-                Incoming::Nothing => return Err(failure::never_ran(target.pid, GREETING)),
+                Incoming::Nothing => {
+                    return Err(failure::never_ran(conversation.place(), GREETING));
+                }
                 Incoming::End => {
                     conversation.process_ended(Duration::from_millis(200));
                     return Err(conversation.reason());

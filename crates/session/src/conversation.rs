@@ -65,6 +65,7 @@ pub(crate) struct Conversation<'t> {
     /// The agent was told to leave when it was started.
     said_bye: bool,
     others_stay: bool,
+    interpreter_ends: bool,
     /// Where other interpreters might keep the agent from running.
     helper: Option<Helper>,
     ended: bool,
@@ -162,6 +163,7 @@ impl<'t> Conversation<'t> {
             left: Vec::new(),
             said_bye,
             others_stay: false,
+            interpreter_ends: false,
             helper,
             ended: false,
         }
@@ -179,6 +181,12 @@ impl<'t> Conversation<'t> {
     /// The way into these; to be dropped before this conversation is left.
     pub(crate) fn gate(&self) -> Result<Gate, EvalError> {
         self.link.gate().map_err(|error| failure::of_attach(&error))
+    }
+
+    /// Why code was interrupted without us: its interpreter is being ended.
+    pub(crate) fn interrupted_by_its_end(&self) -> Option<EvalError> {
+        let (pid, id) = (self.link.pid, self.interpreter.id);
+        self.interpreter_ends.then(|| failure::of_attach(&AttachError::NoInterpreter { pid, id }))
     }
 
     /// Agents in other interpreters have not ended, so that this one's code stays.
@@ -332,6 +340,7 @@ impl<'t> Conversation<'t> {
             Event::Exit { job, .. } => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
+            Event::Ending => self.interpreter_ends = true,
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
                     job.thread = place.thread;
@@ -371,9 +380,13 @@ impl<'t> Conversation<'t> {
                 self.say(&Request::Bye);
             }
             let deadline = Instant::now() + FAREWELL;
-            while let Incoming::Event(_) =
+            while let Incoming::Event(event) =
                 self.next(deadline.saturating_duration_since(Instant::now()))
-            {}
+            {
+                if self.others_stay && matches!(event, Event::Bye { .. }) {
+                    break;
+                }
+            }
         } else {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);

@@ -339,6 +339,11 @@ fn collect(
                     error = failure::timed_out(request.timeout, None);
                     error.traceback = traceback;
                 }
+                if error.kind == ErrorKind::Interrupted
+                    && let Some(ended) = conversation.interrupted_by_its_end()
+                {
+                    error = ended;
+                }
                 result.answer.outcome = Outcome::Error(error);
                 break;
             }
@@ -387,7 +392,7 @@ fn still_in(
     by_user: bool,
 ) -> EvalError {
     if !conversation.is_greeted() && !by_user {
-        return failure::never_ran(conversation.pid(), request.timeout);
+        return failure::never_ran(conversation.place(), request.timeout);
     }
     let unfinished = conversation.unfinished();
     let running = unfinished.iter().find(|r| r.job == job);

@@ -2,7 +2,7 @@
 
 use spyhole_attach::AttachError;
 
-use crate::model::{ErrorKind, EvalError, InterpreterRow};
+use crate::model::{ErrorKind, EvalError, InterpreterRow, Place};
 use crate::target::Target;
 
 pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
@@ -112,9 +112,12 @@ pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> 
 }
 
 /// The agent never got to run: nobody gave up the GIL.
-pub(crate) fn never_ran(pid: i32, limit: std::time::Duration) -> EvalError {
+pub(crate) fn never_ran(place: Place, limit: std::time::Duration) -> EvalError {
+    let Place { pid, interpreter } = place;
+    let of =
+        if interpreter == 0 { String::new() } else { format!("interpreter {interpreter} of ") };
     let message = format!(
-        "code cannot run in process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
+        "code cannot run in {of}process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
     );
     error(ErrorKind::Unreachable, "Unreachable", message)
 }

@@ -29,13 +29,20 @@ unsafe fn enter_lent(p: P) -> u64 {
         call!(p, PyGILState_Release(was));
         return 0;
     }
+    // The first state of an interpreter lies within it, and is made fit for use again only after its thread gave up the
+    // GIL (Python/pystate.c of 3.11 to 3.13.0, PyThreadState_DeleteCurrent): another thread that made one just then would
+    // end the process. So that one is only held while ours is made.
+    let blocked = call!(p, PyThreadState_New((*p).interpreter));
+    if blocked == 0 {
+        // No memory.
+        call!(p, PyGILState_Release(was));
+        return 0;
+    }
     if (*p).own_gils != 0 {
         // Restoring it makes it the state that PyGILState_Ensure finds (Python/pystate.c, tstate_activate).
-        let state = call!(p, PyThreadState_New((*p).interpreter));
+        let state = instead_of(p, blocked, call!(p, PyThreadState_New((*p).interpreter)));
         call!(p, PyGILState_Release(was));
-        if state != 0 {
-            call!(p, PyEval_RestoreThread(state));
-        }
+        call!(p, PyEval_RestoreThread(state));
         return state;
     }
     // PyGILState_Ensure, which extensions call, finds a thread's first state, and takes the GIL again for another than
@@ -45,14 +52,18 @@ unsafe fn enter_lent(p: P) -> u64 {
     call!(p, PyThreadState_Clear(first));
     call!(p, PyThreadState_Swap(0));
     call!(p, PyThreadState_Delete(first));
-    let state = call!(p, PyThreadState_New((*p).interpreter));
-    if state == 0 {
-        // No memory.
-        call!(p, PyEval_ReleaseLock());
-        return 0;
-    }
+    let state = instead_of(p, blocked, call!(p, PyThreadState_New((*p).interpreter)));
     call!(p, PyThreadState_Swap(state));
     state
+}
+
+/// The second of two states, and the first one deleted; without a second one (no memory) the first.
+unsafe fn instead_of(p: P, first: u64, second: u64) -> u64 {
+    if second == 0 {
+        return first;
+    }
+    call!(p, PyThreadState_Delete(first));
+    second
 }
 
 /// Undoes `enter`.
@@ -139,6 +150,10 @@ unsafe fn is_there(p: P) -> bool {
     let mut at = call!(p, PyInterpreterState_Head());
     while at != 0 {
         if at == (*p).interpreter {
+            // Whoever ends it, ends or frees the threads that come now.
+            if (*p).finalizing != 0 && *((at + (*p).finalizing) as *const u32) != 0 {
+                return false;
+            }
             return (*p).functions[Function::PyInterpreterState_GetID as usize] == 0
                 || call!(p, PyInterpreterState_GetID(at) -> i64) == (*p).interpreter_id;
         }

@@ -47,6 +47,8 @@ pub struct Plan {
     pub make_gil: bool,
     /// 3.12+: interpreters may have GILs of their own.
     pub own_gils: bool,
+    /// Offset of the field of an interpreter's state that is not 0 while it is being ended.
+    pub finalizing: Option<u64>,
     pub interpreter: Interpreter,
     /// Bytes of stack for threads that run Python code.
     pub stack_size: u64,
@@ -97,6 +99,7 @@ impl Plan {
         page.billionth = 1e-9;
         page.make_gil = self.make_gil.into();
         page.own_gils = self.own_gils.into();
+        page.finalizing = self.finalizing.unwrap_or(0);
         page.interpreter = self.interpreter.address;
         page.interpreter_id = self.interpreter.id;
         page.shown_id = self.interpreter.id;
@@ -174,6 +177,7 @@ mod tests {
             functions: [7; params::FUNCTIONS],
             make_gil: true,
             own_gils: false,
+            finalizing: None,
             interpreter: Interpreter::default(),
             stack_size: 1 << 20,
         };

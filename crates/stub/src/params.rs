@@ -75,18 +75,12 @@ functions! {
     PyEval_InitThreads,
     // from 3.7 on, where interpreters have numbers
     PyInterpreterState_GetID,
-    // to 3.12
-    PyEval_ReleaseLock,
 }
 
 /// Those that may be missing: 0 then.
 #[allow(dead_code)]
-pub const OPTIONAL: &[&str] = &[
-    "PyEval_ThreadsInitialized",
-    "PyEval_InitThreads",
-    "PyInterpreterState_GetID",
-    "PyEval_ReleaseLock",
-];
+pub const OPTIONAL: &[&str] =
+    &["PyEval_ThreadsInitialized", "PyEval_InitThreads", "PyInterpreterState_GetID"];
 
 /// The stub's functions that Python sees, in this order.
 pub const METHODS: usize = 12;
@@ -236,6 +230,8 @@ pub struct Params {
     pub shown_id: i64,
     /// 1: interpreters may have GILs of their own (3.12+).
     pub own_gils: u64,
+    /// Where an interpreter's state tells that it is being ended; 0: nowhere.
+    pub finalizing: u64,
     /// In the page of a further agent: where the first one keeps its [`Session`].
     pub session: u64,
     /// A further agent's page has to stay, and so has the code.

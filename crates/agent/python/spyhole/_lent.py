@@ -22,6 +22,7 @@ def stay():
         # are not taken out of their list any more.
         try:
             stub_latch((ident, lock.release, None))
+            tell({'ev': 'ending'})
             stub_interrupt(0)
         except NameError:       # the agent has ended, and leaves just now
             pass
@@ -39,5 +40,5 @@ def exit_functions():
             del modules['atexit']
         else:
             # Its interpreter knows it by a pointer of its own.
-            kept.append('the module `atexit` in interpreter %d' % AGENT.get('stub_interpreter', 0))
+            kept.append('the module `atexit` in its sub-interpreters')
     return atexit.register, atexit.unregister

@@ -86,6 +86,7 @@ pub(crate) fn look(
             functions: functions(&memory, &runtime)?,
             make_gil: layout::makes_gil_late(version),
             own_gils: layout::has_own_gils(version),
+            finalizing: layout::finalizing(version),
             interpreter,
             stack_size: STACK_SIZE,
         },

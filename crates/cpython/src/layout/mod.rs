@@ -457,6 +457,11 @@ pub fn makes_gil_late(version: Version) -> bool {
     table::row(version).is_some_and(|(_, shape)| shape.gil == Gil::CurrentThread)
 }
 
+/// Where an interpreter's state tells that it is being ended (`Py_EndInterpreter`, 3.9+).
+pub fn finalizing(version: Version) -> Option<u64> {
+    table::row(version)?.0.find("interpreter.finalizing")
+}
+
 /// Whether interpreters may have GILs of their own (`Py_NewInterpreterFromConfig`, 3.12+).
 pub fn has_own_gils(version: Version) -> bool {
     table::row(version).is_some_and(|(_, shape)| shape.gil == Gil::Interpreter)
