@@ -37,12 +37,12 @@ sys.modules["shop"] = shop
 """
 SPIN = """
 import os
-os.write(1, b"spinning\n")
+os.write(1, b"spinning\\n")
 while True: pass
 """
 WEDGE = """
 import os, re
-os.write(1, b"spinning\n")
+os.write(1, b"spinning\\n")
 re.match("(a+)+$", "a" * 60 + "b")
 """
 

@@ -66,6 +66,7 @@ pub(crate) struct Conversation<'t> {
     said_bye: bool,
     others_stay: bool,
     interpreter_ends: bool,
+    leaving: bool,
     /// Where other interpreters might keep the agent from running.
     helper: Option<Helper>,
     ended: bool,
@@ -164,6 +165,7 @@ impl<'t> Conversation<'t> {
             said_bye,
             others_stay: false,
             interpreter_ends: false,
+            leaving: false,
             helper,
             ended: false,
         }
@@ -299,7 +301,7 @@ impl<'t> Conversation<'t> {
     fn wait(&mut self, deadline: Instant) -> bool {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let is_asked = !self.greeted || !self.jobs.is_empty();
+            let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
             let limit = match &mut self.helper {
                 Some(helper) if is_asked => {
                     helper.help(self.link.thread);
@@ -375,6 +377,7 @@ impl<'t> Conversation<'t> {
     pub(crate) fn leave(mut self) -> Left {
         const FAREWELL: Duration = Duration::from_secs(2);
         let mut still_running = self.unfinished();
+        self.leaving = true;
         if still_running.is_empty() {
             if !self.said_bye {
                 self.say(&Request::Bye);

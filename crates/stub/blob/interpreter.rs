@@ -25,7 +25,9 @@ pub(crate) unsafe fn enter(p: P) -> u64 {
 
 unsafe fn enter_lent(p: P) -> u64 {
     let was = call!(p, PyGILState_Ensure() -> i32);
-    if !is_there(p) {
+    // Whoever ends it, ends or frees the threads that come now.
+    let ending = ((*p).interpreter + (*p).finalizing) as *const u32;
+    if !is_there(p) || ((*p).finalizing != 0 && *ending != 0) {
         call!(p, PyGILState_Release(was));
         return 0;
     }
@@ -150,16 +152,26 @@ unsafe fn is_there(p: P) -> bool {
     let mut at = call!(p, PyInterpreterState_Head());
     while at != 0 {
         if at == (*p).interpreter {
-            // Whoever ends it, ends or frees the threads that come now.
-            if (*p).finalizing != 0 && *((at + (*p).finalizing) as *const u32) != 0 {
-                return false;
-            }
             return (*p).functions[Function::PyInterpreterState_GetID as usize] == 0
                 || call!(p, PyInterpreterState_GetID(at) -> i64) == (*p).interpreter_id;
         }
         at = call!(p, PyInterpreterState_Next(at));
     }
     false
+}
+
+/// Waits until the agent's interpreter has been taken apart: its garbage collection still looks at our functions, and
+/// those lie in our page.
+pub(crate) unsafe fn wait_for_its_end(p: P) {
+    loop {
+        let was = call!(p, PyGILState_Ensure() -> i32);
+        let there = is_there(p);
+        call!(p, PyGILState_Release(was));
+        if !there {
+            return;
+        }
+        pause(5000);
+    }
 }
 
 pub(crate) unsafe fn call_with(p: P, callable: Object, argument: Object) {

@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::interpreter::{enter, go_on, leave};
+use crate::interpreter::{enter, go_on, leave, wait_for_its_end};
 use crate::kernel::*;
 use crate::params::*;
 use crate::sessions::{end_session, join_sessions};
@@ -176,6 +176,7 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
             // The interpreter is gone, and with it all that was ours in it.
             word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
             say(main, says::NO_INTERPRETER);
+            wait_for_its_end(p);
         } else {
             kept = tidy(p, namespace);
             leave(p, held);
