@@ -10,4 +10,8 @@ mod help;
 mod output;
 mod processes;
 mod program;
+mod screens;
+mod sources;
+mod unreadable;
 mod usage;
+mod watch;

@@ -8,12 +8,7 @@ use assert_cmd::cargo::cargo_bin;
 
 /// The program with a plain environment.
 pub(crate) fn spyhole() -> Command {
-    let mut command = Command::new(cargo_bin!("spyhole"));
-    for name in ["NO_COLOR", "CLICOLOR_FORCE", "COLUMNS", "XDG_STATE_HOME"] {
-        command.env_remove(name);
-    }
-    command.env("COLUMNS", "100").env("TERM", "xterm").stdin(Stdio::null());
-    command
+    spyhole_testkit::plain(Command::new(cargo_bin!("spyhole")))
 }
 
 /// What one run came to.

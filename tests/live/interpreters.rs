@@ -1,6 +1,7 @@
 //! Sub-interpreters: each is asked, by number or all together, and left as it was; none of them hurts another.
 
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use spyhole_testkit::{Interpreter, Start};
@@ -34,6 +35,12 @@ fn answers(report: &Value) -> Vec<(i64, &str)> {
 fn set_off(subject: &mut Subject, command: &str) {
     subject.send(command).expect("it listens");
     while subject.receive().expect("it answers") != "spinning" {}
+}
+
+/// Targets that take a whole processor come one after the other.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static BUSY: Mutex<()> = Mutex::new(());
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ways to share a GIL, or not to.
@@ -147,8 +154,8 @@ fn ended_meanwhile(python: &Interpreter) {
         let name = "interpreters::ended_meanwhile";
         let Some(mut subject) = places(name, python, kind) else { return };
         let (pid, ids) = (subject.pid(), numbers(&subject));
-        for number in 0..2 {
-            let place = at(pid, ids[number]);
+        for (number, id) in ids.iter().take(2).enumerate() {
+            let place = at(pid, *id);
             let mut console = spyhole();
             console.args(["console", &place, "--no-history"]).stdin(Stdio::piped());
             let mut console = Running::start(&mut console);
@@ -167,6 +174,7 @@ fn ended_meanwhile(python: &Interpreter) {
 
 /// A busy loop in one interpreter keeps none of the others from being asked.
 fn beside_busy_ones(python: &Interpreter) {
+    let _alone = one_at_a_time();
     for (kind, busy) in [(KINDS[0], "None"), (KINDS[0], "0"), (KINDS[1], "None"), (KINDS[1], "0")] {
         let name = "interpreters::beside_busy_ones";
         let Some(mut subject) = places(name, python, kind) else { return };
@@ -193,6 +201,7 @@ fn beside_busy_ones(python: &Interpreter) {
 
 /// One that keeps its own GIL in a call of C code takes its own answer along, and no other one.
 fn a_wedged_one(python: &Interpreter) {
+    let _alone = one_at_a_time();
     let Some(mut subject) = places("interpreters::a_wedged_one", python, KINDS[1]) else { return };
     let (pid, ids) = (subject.pid(), numbers(&subject));
     set_off(&mut subject, "exec wedge(1)");

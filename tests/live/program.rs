@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub(crate) use spyhole_testkit::plain;
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::watchdog::Watchdog;
 
@@ -15,15 +16,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// The program with a plain environment.
 pub(crate) fn spyhole() -> Command {
     plain(Command::new(env!("CARGO_BIN_EXE_spyhole")))
-}
-
-/// Takes out of the environment what would change the output.
-pub(crate) fn plain(mut command: Command) -> Command {
-    for name in ["NO_COLOR", "CLICOLOR_FORCE", "XDG_STATE_HOME"] {
-        command.env_remove(name);
-    }
-    command.env("COLUMNS", "100").env("TERM", "xterm").stdin(Stdio::null());
-    command
 }
 
 /// What one run came to.

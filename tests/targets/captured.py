@@ -1,15 +1,11 @@
 """What `cargo xtask capture --all` records: two threads beside the main one, all of them waiting. Names and values are
 not all ASCII; lines that are told by a test are marked. It is read from stdin and runs as `captured.py`.
 """
-import os
-import signal
-import sys
-import threading
-import time
+from _thread import allocate_lock
+from posix import pipe, read
 
-signal.alarm(60)
-gate = threading.Lock()
-reading, writing = os.pipe()
+gate = allocate_lock()
+reading, writing = pipe()
 
 
 class Shelf:
@@ -32,25 +28,34 @@ class Shelf:
 
 
 def pause(shelf):
-    for item in shelf.items: [os.read(reading, item)]  # at pause
+    for item in shelf.items: [read(reading, item)]  # at pause
+
+
+def start(shelf):
+    from threading import Thread
+
+    first = Thread(target=shelf.größe, args=(4, "x"), kwargs={"deep": shelf}, name="l\u00e4ser")
+    second = Thread(target=pause, args=(shelf,), name="second")
+    second.daemon = True
+    first.start()
+    second.start()
+    return first.ident, second.ident
+
+
+def wait(threads):
+    import signal
+    import sys
+    import time
+
+    signal.alarm(60)
+    while True:
+        frames = sys._current_frames()
+        if [frames[thread].f_code.co_name for thread in threads] == ["inner", "pause"]:
+            break
+        time.sleep(0.001)
+    print("ready", flush=True)
+    signal.pause()  # at wait
 
 
 gate.acquire()
-shelf = Shelf("b\u00fccher")
-first = threading.Thread(target=shelf.größe, args=(4, "x"), kwargs={"deep": shelf}, name="l\u00e4ser")
-second = threading.Thread(target=pause, args=(shelf,), name="second")
-second.daemon = True
-first.start()
-second.start()
-
-
-def arrived():
-    frames = sys._current_frames()
-    names = [frames[thread.ident].f_code.co_name for thread in (first, second)]
-    return names == ["inner", "pause"]
-
-
-while not arrived():
-    time.sleep(0.001)
-print("ready", flush=True)
-signal.pause()  # at main
+wait(start(Shelf("b\u00fccher")))  # at main

@@ -102,9 +102,12 @@ def state():
         if hasattr(sys, name):
             found[name] = _who(getattr(sys, name))
     if threading:
-        for name in ("excepthook", "_trace_hook", "_profile_hook"):
+        for name in ("excepthook", "_trace_hook", "_profile_hook", "_shutdown"):
             if hasattr(threading, name):
                 found["threading." + name] = _who(getattr(threading, name))
+    for name in ("warnings", "_warnings"):
+        if name in sys.modules:
+            found[name + ".filters"] = [_who(entry) for entry in sys.modules[name].filters]
     if "linecache" in sys.modules:
         found["linecache"] = sorted(sys.modules["linecache"].cache)
     if hasattr(sys, "monitoring"):

@@ -2,10 +2,14 @@
 
 Truth: two threads, one of them a daemon that sleeps; the main one is blocked in a read of stdin.
 A line `return`, `exit N`, `_exit N`, `raise`, `thread-exit`, `abort`, `segv`, `kill` or `exec` ends
-it so; any other is served as a command. The atexit handler writes `atexit` to stdout.
+it so; `hold` before it keeps the GIL in C for 0.2 s first, having said `holding`; any other line is
+served as a command. The atexit handler writes `atexit` to stdout. `fill()` leaves no descriptor and
+`vanish(FOLDER)` no file.
 """
 import atexit
+import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -15,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import commands
 
 answer = 42
+libc = ctypes.PyDLL(None)
 
 
 def last_words():
@@ -22,8 +27,31 @@ def last_words():
     sys.stdout.flush()
 
 
+def fill():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
+
+
+def vanish(folder):
+    os.chroot(folder)
+    os.chdir("/")
+
+
+def hold():
+    sys.stdout.write("holding\n")
+    sys.stdout.flush()
+    libc.usleep(200000)
+
+
 def end(how):
     words = how.split()
+    if words[:1] == ["hold"]:
+        hold()
+        words = words[1:]
     if not words or words[0] == "return":
         return True
     if words[0] == "exit":

@@ -20,13 +20,15 @@ def inside():
 inside()
 """
 reading, writing = os.pipe()
+threads = []
 for _ in range(2):
     made = interpreters.create()
     code = CODE % writing
-    threading.Thread(target=interpreters.run_string, args=(made, code), daemon=True).start()
+    threads.append(threading.Thread(target=interpreters.run_string, args=(made, code), daemon=True))
+    threads[-1].start()
 arrived = b""
 while len(arrived) < 2:
     arrived += os.read(reading, 2)
-print("ready", flush=True)
+print("ready", [thread.native_id for thread in threads], flush=True)
 sys.stdin.read()
 os._exit(0)

@@ -1,6 +1,7 @@
-//! `cargo xtask agent`: the Python tests of the agent, on the oldest and the newest interpreter.
+//! `cargo xtask agent`: the Python tests of the agent and of the package's doors, on the oldest and the newest
+//! interpreter, and those of the doors in the environments with gevent, eventlet and uvloop, too.
 //!
-//! Or on those that are named: `cargo xtask agent 3.8 3.14`.
+//! Or on the interpreters that are named: `cargo xtask agent 3.8 3.14`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use crate::workspace;
 /// The agent's folder, and the folder of its tests below that.
 const AGENT: &str = "crates/agent";
 const TESTS: &str = "python/tests";
+/// Environments that have every world that a door may find itself in.
+const DOORS: &[&str] = &["3.6", "3.13"];
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let here = interpreters::interpreters();
@@ -30,6 +33,32 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         println!("agent tests on python {}", interpreter.full_version());
         test(interpreter)?;
         census::covered("agent", interpreter);
+    }
+    let environments = workspace::generated("venvs");
+    for minor in DOORS.iter().filter(|_| words.is_empty()) {
+        let python = environments.join(minor).join("bin/python");
+        if python.exists() {
+            println!("tests of the doors in {}", environments.join(minor).display());
+            doors(&python)?;
+        } else {
+            println!("no environment for python {minor}: `cargo xtask venvs` makes it");
+        }
+    }
+    Ok(())
+}
+
+fn doors(python: &Path) -> Result<()> {
+    let agent = workspace::root().join(AGENT);
+    for pattern in ["test_backdoor.py", "test_live.py"] {
+        let status = std::process::Command::new(python)
+            .args(["-B", "-m", "unittest", "discover", "-p", pattern, "-s"])
+            .arg(agent.join(TESTS))
+            .env("PYTHONPATH", agent.join("python"))
+            .status()
+            .context("cannot run the interpreter")?;
+        if !status.success() {
+            bail!("{pattern} fails with {} ({status})", python.display());
+        }
     }
     Ok(())
 }

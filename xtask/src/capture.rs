@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use spyhole_proc::capture::Capture;
 use spyhole_proc::memory::Live;
 use spyhole_proc::tasks::{Activity, Tasks};
+use spyhole_session::locals::Wanted;
 use spyhole_session::snapshot;
 use spyhole_testkit::{Interpreter, interpreters};
 
@@ -88,8 +89,11 @@ fn wait_until_blocked(pid: i32) -> Result<()> {
     }
 }
 
+/// What values need is recorded, too.
+const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
+
 fn record(pid: i32, root: Option<&Path>, file: &Path) -> Result<()> {
-    let look = |maps: &_, recording: &_| snapshot::of_still(pid, maps, recording);
+    let look = |maps: &_, recording: &_| snapshot::of_still(pid, maps, recording, Some(LOCALS));
     let (capture, looked) = Capture::record(pid, look)?;
     let looked = looked?;
     let capture = match root {

@@ -4,6 +4,7 @@
 //! the rows that are there. Which numbers are asked for is told in `questions`.
 
 mod questions;
+mod unlisted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,16 @@ use questions::{HEAD, QUESTIONS};
 
 const ROWS: &str = "crates/cpython/src/layout/rows";
 
+/// Where Debian has another patch level of a version than the interpreters that are tested: suite and version. A row is
+/// for all of them.
+const OTHERS: &[(&str, &str)] = &[
+    ("bullseye", "3.9"),
+    ("bookworm", "3.11"),
+    ("trixie", "3.13"),
+    ("sid", "3.13"),
+    ("sid", "3.14"),
+];
+
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let check = match words {
         [] => false,
@@ -25,16 +36,42 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     };
     let mut differing = Vec::new();
     for interpreter in interpreters::interpreters() {
-        let row = row(&interpreter)?;
-        let path =
-            workspace::root().join(ROWS).join(format!("cpython-{}.txt", interpreter.minor()));
+        let version = interpreter.full_version();
+        let row = row(&headers(&interpreter)?, &version)?;
+        let path = path(&interpreter.minor());
         let known = fs::read_to_string(&path).unwrap_or_default();
         if !check {
             fs::write(&path, &row).with_context(|| format!("cannot write {}", path.display()))?;
         } else if known != row {
-            differing.extend(differences(&interpreter, &known, &row));
+            differing.extend(differences(&version, &known, &row));
         }
-        println!("{} {}", interpreter.full_version(), if check { "compared" } else { "written" });
+        println!("{version} {}", if check { "compared" } else { "written" });
+        if check {
+            match unlisted::compare(&interpreter) {
+                Ok(Some(compared)) => {
+                    println!("{version} {} places compared by debug information", compared.count);
+                    differing.extend(compared.differing);
+                }
+                Ok(None) => println!("{version} left out: it has no debug information"),
+                Err(error) => println!("{version} left out: {error:#}"),
+            }
+        }
+    }
+    for (suite, minor) in OTHERS {
+        let include = match packaged(suite, minor) {
+            Ok(include) => include,
+            Err(error) => {
+                println!("{minor} of {suite} left out: {error:#}");
+                continue;
+            }
+        };
+        let version = version_of(&include)?;
+        let known = fs::read_to_string(path(minor))?;
+        let row = row(&include, &format!("{version}-{suite}"))?;
+        if known != row {
+            differing.extend(differences(&format!("{version} of {suite}"), &known, &row));
+        }
+        println!("{version} compared, of {suite}");
     }
     if !differing.is_empty() {
         bail!("the rows differ from the headers:\n  {}", differing.join("\n  "));
@@ -42,34 +79,37 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn differences(interpreter: &Interpreter, known: &str, found: &str) -> Vec<String> {
+fn path(minor: &str) -> PathBuf {
+    workspace::root().join(ROWS).join(format!("cpython-{minor}.txt"))
+}
+
+fn differences(version: &str, known: &str, found: &str) -> Vec<String> {
     let only = |these: &str, those: &str, what: &str| {
         let lines = these.lines().filter(|line| !line.starts_with('#'));
         lines
             .filter(|line| !those.lines().any(|other| other == *line))
-            .map(|line| format!("{}: {what} `{line}`", interpreter.full_version()))
+            .map(|line| format!("{version}: {what} `{line}`"))
             .collect::<Vec<_>>()
     };
     [only(known, found, "the row has"), only(found, known, "the headers have")].concat()
 }
 
-/// The text of one row.
-fn row(interpreter: &Interpreter) -> Result<String> {
-    let include = headers(interpreter)?;
-    let folder = workspace::builds().join("layouts").join(interpreter.minor());
+/// The text of one row, as the headers in `include` have it; `name` tells apart what is built on the way.
+fn row(include: &Path, name: &str) -> Result<String> {
+    let folder = workspace::builds().join("layouts").join(name);
     fs::create_dir_all(&folder)?;
     let all: Vec<(&str, &str)> = QUESTIONS
         .iter()
         .flat_map(|question| question.expressions.iter().map(|one| (question.name, *one)))
         .collect();
-    let unknown = unknown(&include, &folder, &all)?;
+    let unknown = unknown(include, &folder, &all)?;
     let mut chosen: Vec<(&str, &str)> = Vec::new();
     for (index, (name, expression)) in all.iter().enumerate() {
         if !unknown.contains(&index) && !chosen.iter().any(|(one, _)| one == name) {
             chosen.push((name, expression));
         }
     }
-    let numbers = evaluate(&include, &folder, &chosen)?;
+    let numbers = evaluate(include, &folder, &chosen)?;
     Ok(format!(
         "# Offsets and sizes in bytes, x86_64; written by `cargo xtask layouts`.\n{numbers}"
     ))
@@ -150,34 +190,50 @@ fn compiler(include: &Path) -> Command {
 
 /// The folder with `Python.h` of an interpreter; for one in a Debian root, that of its development package.
 fn headers(interpreter: &Interpreter) -> Result<PathBuf> {
-    let base = match &interpreter.root {
-        None => interpreter.path.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned(),
+    let include = match &interpreter.root {
+        None => {
+            let base = interpreter.path.ancestors().nth(2).unwrap_or(Path::new("/"));
+            below(base, &interpreter.minor())?
+        }
         Some(root) => {
             let suite = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let folder = workspace::generated("headers").join(&suite);
-            let package = format!("libpython{}-dev", interpreter.minor());
-            if !folder.join("usr/include").join(format!("python{}", interpreter.minor())).is_dir() {
-                debian::unpack_package(&suite, &package, &folder)?;
-            }
-            folder.join("usr")
+            packaged(&suite, &interpreter.minor())?
         }
     };
-    let names =
-        [format!("python{}", interpreter.minor()), format!("python{}m", interpreter.minor())];
-    let include = names
-        .iter()
-        .map(|name| base.join("include").join(name))
-        .find(|path| path.join("Python.h").exists())
-        .with_context(|| {
-            format!("no headers of {} below {}", interpreter.minor(), base.display())
-        })?;
-    let patch = fs::read_to_string(include.join("patchlevel.h"))?;
-    if !patch.contains(&format!("\"{}", interpreter.full_version())) {
+    let version = version_of(&include)?;
+    if !version.starts_with(&interpreter.full_version()) {
         bail!(
-            "the headers in {} are not those of {}",
+            "the headers in {} are those of {version}, not {}",
             include.display(),
             interpreter.full_version()
         );
     }
     Ok(include)
+}
+
+/// The headers of a suite's development package, which is unpacked if it was not yet.
+fn packaged(suite: &str, minor: &str) -> Result<PathBuf> {
+    let folder = workspace::generated("headers").join(suite);
+    let base = folder.join("usr");
+    if below(&base, minor).is_err() {
+        debian::unpack_package(suite, &format!("libpython{minor}-dev"), &folder)?;
+    }
+    below(&base, minor)
+}
+
+fn below(base: &Path, minor: &str) -> Result<PathBuf> {
+    let names = [format!("python{minor}"), format!("python{minor}m")];
+    names
+        .iter()
+        .map(|name| base.join("include").join(name))
+        .find(|path| path.join("Python.h").exists())
+        .with_context(|| format!("no headers of {minor} below {}", base.display()))
+}
+
+/// `3.11.7`, as the headers say.
+fn version_of(include: &Path) -> Result<String> {
+    let text = fs::read_to_string(include.join("patchlevel.h"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("#define PY_VERSION "));
+    let version = line.and_then(|rest| rest.split('"').nth(1));
+    version.map(str::to_owned).with_context(|| format!("no version in {}", include.display()))
 }

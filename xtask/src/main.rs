@@ -13,11 +13,13 @@ mod dist;
 mod full;
 mod kills;
 mod layouts;
+mod printable;
 mod pythons;
 mod record;
 mod stress;
 mod venvs;
 mod ward;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -68,6 +70,11 @@ const CHORES: &[Chore] = &[
         run: layouts::run,
     },
     Chore {
+        name: "printable",
+        about: "write which characters each version's repr shows as they are (--check: compare)",
+        run: printable::run,
+    },
+    Chore {
         name: "pythons",
         about: "make the Debian root with the newest interpreters",
         run: pythons::run,
@@ -81,6 +88,11 @@ const CHORES: &[Chore] = &[
         name: "venvs",
         about: "make the environments with gevent and eventlet for the live tests",
         run: venvs::run,
+    },
+    Chore {
+        name: "wheel",
+        about: "make the wheel; `--check` installs it and rings a doorbell",
+        run: wheel::run,
     },
 ];
 

@@ -1,8 +1,7 @@
-//! `cargo xtask venvs`: environments with gevent and eventlet, for the targets that patch
-//! themselves with one of them.
+//! `cargo xtask venvs`: environments with gevent, eventlet and servers, for the targets that need one of them.
 //!
 //! It knows which versions and packages. The tests look for them in `target/venvs/MINOR`, and
-//! skip the patched targets where there is none.
+//! skip what needs them where there is none.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +12,16 @@ use spyhole_testkit::interpreters;
 
 use crate::workspace;
 
-const VERSIONS: &[&str] = &["3.8", "3.11"];
-const PACKAGES: &[&str] = &["gevent", "eventlet"];
+/// Each version with the modules that its environment has.
+const ENVIRONMENTS: &[(&str, &[&str])] = &[
+    ("3.6", &["gevent", "eventlet", "uvloop", "gunicorn", "flask"]),
+    ("3.8", &["gevent", "eventlet"]),
+    ("3.11", &["gevent", "eventlet"]),
+    ("3.13", &["gevent", "eventlet", "uvloop", "gunicorn", "flask", "IPython"]),
+];
+
+/// Those with compiled parts, which are never built here.
+const COMPILED: &str = "gevent,greenlet,uvloop,markupsafe";
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
     if let Some(word) = words.first() {
@@ -22,37 +29,35 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     }
     let folder = workspace::generated("venvs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for version in VERSIONS {
+    for (version, packages) in ENVIRONMENTS {
         match interpreters::for_version(version) {
-            Some(interpreter) => make(&interpreter.path, &folder.join(version))?,
+            Some(interpreter) => make(&interpreter.path, &folder.join(version), packages)?,
             None => println!("python {version} is not here: no environment for it"),
         }
     }
     Ok(())
 }
 
-fn make(python: &Path, venv: &Path) -> Result<()> {
+fn make(python: &Path, venv: &Path, packages: &[&str]) -> Result<()> {
     let inside = venv.join("bin/python");
-    if !has_packages(&inside) {
+    if !has(&inside, packages) {
         // `--clear` also mends one that a killed run left half made.
         checked(Command::new(python).args(["-m", "venv", "--clear"]).arg(venv))?;
-        checked(
-            Command::new(&inside)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(["--only-binary", "gevent,greenlet"])
-                .args(PACKAGES),
-        )?;
-        if !has_packages(&inside) {
-            bail!("{} cannot import {}", inside.display(), PACKAGES.join(" and "));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        // The pip that came with 3.6 knows no wheels of today.
+        checked(Command::new(&inside).args(pip).args(["--upgrade", "pip"]))?;
+        checked(Command::new(&inside).args(pip).args(["--only-binary", COMPILED]).args(packages))?;
+        if !has(&inside, packages) {
+            bail!("{} cannot import {}", inside.display(), packages.join(" and "));
         }
     }
-    println!("{} in {}", PACKAGES.join(" and "), venv.display());
+    println!("{} in {}", packages.join(", "), venv.display());
     Ok(())
 }
 
-fn has_packages(python: &Path) -> bool {
+fn has(python: &Path, packages: &[&str]) -> bool {
     Command::new(python)
-        .args(["-W", "ignore", "-c", &format!("import {}", PACKAGES.join(", "))])
+        .args(["-W", "ignore", "-c", &format!("import {}", packages.join(", "))])
         .output()
         .is_ok_and(|output| output.status.success())
 }

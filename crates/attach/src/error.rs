@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Why a process cannot be attached to.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    #[error("there is no process {pid}")]
+    #[error("no process {pid}")]
     NoProcess { pid: i32 },
     #[error("process {pid} ended meanwhile")]
     Gone { pid: i32 },
@@ -82,6 +82,14 @@ pub enum NotHere {
     NoRestorer,
     #[error("its address space has no free range")]
     NoRoom,
+    #[error("it has no doorbell: `spyhole.install()` was not called in it")]
+    NoBell,
+    #[error("a prepared process is only heard in its main interpreter")]
+    MainOnly,
+    #[error("it has the doorbell's signals, but did not call back within {within:?}")]
+    RangInVain { within: Duration },
+    #[error("its doorbell cannot be rung: {reason}")]
+    BellBroken { reason: String },
     #[error("this kernel cannot copy descriptors between processes (pidfd_getfd, Linux 5.6)")]
     NoPidfdGetfd,
 }

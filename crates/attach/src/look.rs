@@ -36,7 +36,8 @@ pub fn see(process: &Pidfd, memory: &Cached<Live>) -> Result<Seen, AttachError> 
     if !is_readable(memory, &maps) {
         return Err(if process.has_ended() { AttachError::Gone { pid } } else { denied(pid) });
     }
-    let runtime = locate(memory, &maps).map_err(|reason| AttachError::NotPython { pid, reason })?;
+    let runtime = locate(memory, &maps, &Live { pid })
+        .map_err(|reason| AttachError::NotPython { pid, reason })?;
     let version = runtime.version.ok_or(AttachError::NotInitialised { pid })?;
     if !version.is_supported() {
         return Err(AttachError::Unsupported { pid, version });

@@ -47,6 +47,16 @@ impl Kind {
         }
     }
 
+    /// What several outcomes come to: nothing if all went well, the common failure if none did, else partial.
+    pub(crate) fn of_many(kinds: &[Option<Self>]) -> Option<Self> {
+        let first = *kinds.first()?;
+        let code = |kind: Option<Self>| kind.map(Self::exit_code);
+        match kinds.iter().all(|kind| code(*kind) == code(first)) {
+            true => first,
+            false => Some(Self::Partial),
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet",

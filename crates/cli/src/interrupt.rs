@@ -19,44 +19,41 @@ const PATIENCE: u32 = 3;
 
 /// Begins to listen. Signals that ask for the end count as two, so that nothing is waited for.
 pub(crate) fn listen() -> Result<Cancel, Failure> {
-    let cancel = Cancel::default();
-    let raised = cancel.clone();
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot_listen)?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                raised.raise();
-                if signal != SIGINT {
-                    raised.raise();
-                }
-                if raised.count() >= PATIENCE {
-                    let _ = crossterm::terminal::disable_raw_mode();
-                    std::process::exit(i32::from(Kind::Interrupted.exit_code()));
-                }
-            }
-        })
-        .map_err(cannot_listen)?;
-    Ok(cancel)
+    raising(|raised, signal| {
+        if signal != SIGINT {
+            raised.raise();
+        }
+        if raised.count() >= PATIENCE {
+            let _ = crossterm::terminal::disable_raw_mode();
+            std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+        }
+    })
 }
 
 /// As `listen` for a long conversation, in which Ctrl-C is an everyday thing and never ends the program; `end` is set
 /// when the program is asked to.
 pub(crate) fn listen_for_conversation(end: &Arc<AtomicBool>) -> Result<Cancel, Failure> {
-    let cancel = Cancel::default();
-    let raised = cancel.clone();
     for signal in [SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(end)).map_err(cannot_listen)?;
     }
+    raising(|_, signal| {
+        if signal != SIGINT {
+            end_soon();
+        }
+    })
+}
+
+/// Each signal raises the flag, and does then what is told.
+fn raising(then: impl Fn(&Cancel, i32) + Send + 'static) -> Result<Cancel, Failure> {
+    let cancel = Cancel::default();
+    let raised = cancel.clone();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot_listen)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 raised.raise();
-                if signal != SIGINT {
-                    end_soon();
-                }
+                then(&raised, signal);
             }
         })
         .map_err(cannot_listen)?;

@@ -6,7 +6,7 @@
 use spyhole_proc::Address;
 use spyhole_proc::memory::Unreadable;
 
-use crate::layout::DictKeys;
+use crate::layout::{DictKeys, InstanceDicts};
 use crate::reader::Reader;
 
 /// One entry.
@@ -14,6 +14,8 @@ use crate::reader::Reader;
 pub struct Entry {
     pub key: Address,
     pub value: Address,
+    /// Where the reference to the value is kept.
+    pub place: Address,
 }
 
 /// Where the entries of a dict's keys begin, how many they are, and their form.
@@ -29,6 +31,14 @@ const TEXT_ALONE: (u64, u64, u64) = (16, 0, 8);
 
 /// Entries that are ever read of one dict.
 pub const ENTRIES_AT_MOST: u64 = 1 << 20;
+
+/// The beginning of a dict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    pub entries: Vec<Entry>,
+    /// There is more behind it.
+    pub cut: bool,
+}
 
 impl Reader<'_> {
     fn keys(&self, at: Address) -> Result<Keys, Unreadable> {
@@ -67,6 +77,22 @@ impl Reader<'_> {
         self.key_entries(keys, values, most)
     }
 
+    /// The first entries of the dict at `at`, which must be known to be one, `passed` gaps at most among them.
+    pub fn dict_beginning(
+        &self,
+        at: Address,
+        most: usize,
+        passed: u64,
+    ) -> Result<Beginning, Unreadable> {
+        let keys = self.memory.pointer(at.plus(self.layout.dict.keys))?;
+        let values = self.memory.pointer(at.plus(self.layout.dict.values))?;
+        let values = (!values.is_null()).then(|| values.plus(self.layout.dict.values_items));
+        let most_of_all = (most as u64).saturating_add(passed);
+        let entries = self.some_entries(keys, values, most, most_of_all)?;
+        let used = self.memory.word(at.plus(self.layout.dict.used))?;
+        Ok(Beginning { cut: (entries.len() as u64) < used, entries })
+    }
+
     /// The entries of a table of keys, with the values in the table itself or apart.
     pub(crate) fn key_entries(
         &self,
@@ -74,10 +100,22 @@ impl Reader<'_> {
         values: Option<Address>,
         most: usize,
     ) -> Result<Vec<Entry>, Unreadable> {
+        self.some_entries(keys, values, most, ENTRIES_AT_MOST)
+    }
+
+    fn some_entries(
+        &self,
+        keys: Address,
+        values: Option<Address>,
+        most: usize,
+        places: u64,
+    ) -> Result<Vec<Entry>, Unreadable> {
         const BLOCK: u64 = 256;
-        let keys = self.keys(keys)?;
+        let mut keys = self.keys(keys)?;
+        keys.count = keys.count.min(places);
         let (size, key_at, value_at) = keys.form;
         let mut found = Vec::new();
+        let mut indices = Vec::new();
         let mut first = 0;
         while first < keys.count && found.len() < most {
             let count = (keys.count - first).min(BLOCK);
@@ -97,12 +135,46 @@ impl Reader<'_> {
                 };
                 // A deleted entry, or a key that this instance has no value for.
                 if key != 0 && value != 0 && found.len() < most {
-                    found.push(Entry { key: Address(key), value: Address(value) });
+                    let place = match values {
+                        Some(values) => values.plus((first + index) * 8),
+                        None => from.plus(index * size + value_at),
+                    };
+                    found.push(Entry { key: Address(key), value: Address(value), place });
+                    indices.push(first + index);
                 }
             }
             first += count;
         }
+        if let Some(order) = values.and_then(|values| self.value_order(values)) {
+            let mut both: Vec<(u64, Entry)> = indices.into_iter().zip(found).collect();
+            let nowhere = order.len();
+            both.sort_by_key(|(index, _)| {
+                order.iter().position(|one| u64::from(*one) == *index).unwrap_or(nowhere)
+            });
+            found = both.into_iter().map(|(_, entry)| entry).collect();
+        }
         Ok(found)
+    }
+
+    /// In which order values that are apart from their keys were set; `None` where that is the order of the keys.
+    /// `get_index_from_order` of `Objects/dictobject.c`.
+    fn value_order(&self, values: Address) -> Option<Vec<u8>> {
+        let memory = self.memory;
+        let before = |bytes: u64| Address(values.0.wrapping_sub(bytes));
+        match self.layout.shape.instance_dicts {
+            InstanceDicts::TypeOffset => None,
+            InstanceDicts::ValuesBefore | InstanceDicts::TaggedWord => {
+                let count = memory.bytes(before(2), 1).ok()?[0];
+                let mut order = memory.bytes(before(2 + u64::from(count)), count.into()).ok()?;
+                order.reverse();
+                Some(order)
+            }
+            InstanceDicts::Inline => {
+                let head = memory.bytes(before(self.layout.dict.values_items), 2).ok()?;
+                let behind = values.plus(u64::from(head[0]) * 8);
+                memory.bytes(behind, head[1].into()).ok()
+            }
+        }
     }
 
     /// The value of a string key.

@@ -7,9 +7,10 @@ use thiserror::Error;
 
 use crate::layout::{Layout, LayoutError, Mismatch};
 use crate::locate::Runtime;
+use crate::reader::Types;
 use crate::runtime::{Roots, RootsError};
 use crate::threads::{self, Descriptor};
-use crate::version::{self, Version};
+use crate::version::Version;
 
 /// Why a runtime that was found cannot be read.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -37,10 +38,22 @@ impl Opened {
         runtime: Runtime,
         version: Version,
     ) -> Result<Self, OpenError> {
-        let begin = version::runtime_address(memory, &runtime.python);
-        let (layout, mismatches) = Layout::of_process(memory, version, begin)?;
+        let (layout, mismatches) = Layout::of_process(memory, version, runtime.address(memory))?;
         let roots = Roots::find(memory, &runtime, &layout)?;
         Ok(Self { runtime, version, layout, mismatches, roots })
+    }
+
+    /// The built-in types: by their symbols, or else by their names.
+    pub fn types(&self, memory: &dyn ReadMemory) -> Types {
+        let types = Types::find(memory, &self.runtime);
+        if !types.text.is_null() {
+            return types;
+        }
+        let first = self.roots.interpreters(memory, &self.layout).ok();
+        match first.and_then(|interpreters| interpreters.first().copied()) {
+            Some(main) => Types::search(memory, &self.layout, &self.runtime, &main),
+            None => types,
+        }
     }
 
     /// Finds where the C library keeps a thread's number, for versions that do not store it. `tids` are the numbers of

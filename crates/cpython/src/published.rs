@@ -10,7 +10,7 @@ use spyhole_proc::memory::{ReadMemory, Unreadable};
 use crate::layout;
 use crate::version::Version;
 
-const COOKIE: &[u8; 8] = b"xdebugpy";
+pub(crate) const COOKIE: &[u8; 8] = b"xdebugpy";
 /// Position of `runtime_state.interpreters_head`.
 const INTERPRETERS_HEAD: u64 = 40;
 

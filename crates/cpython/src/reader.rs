@@ -7,14 +7,18 @@ use spyhole_proc::memory::{ReadMemory, Unreadable};
 
 use crate::layout::Layout;
 use crate::locate::Runtime;
+use crate::runtime::InterpreterState;
+use crate::scan;
 use crate::text::{self, Text};
 
 macro_rules! types {
-    ($($field:ident $symbol:literal,)*) => {
-        /// Addresses of the built-in types; null where a version has none.
+    (kinds { $($kind:ident $kind_symbol:literal $kind_name:literal,)* }
+     values { $($value:ident $value_symbol:literal $value_name:literal,)* }) => {
+        /// Addresses of the built-in types, and of objects that there is one of; null where a version has none.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Types {
-            $(pub $field: Address,)*
+            $(pub $kind: Address,)*
+            $(pub $value: Address,)*
         }
 
         impl Types {
@@ -22,35 +26,63 @@ macro_rules! types {
                 let symbol = |name| {
                     runtime.python_symbol(memory, name).map_or(Address(0), |s| s.address)
                 };
-                Self { $($field: symbol($symbol),)* }
+                Self {
+                    $($kind: symbol($kind_symbol),)*
+                    $($value: symbol($value_symbol),)*
+                }
+            }
+
+            /// Finds them without symbols: types by their names in the program's data, the others in `builtins`.
+            pub(crate) fn search(
+                memory: &dyn ReadMemory,
+                layout: &Layout,
+                runtime: &Runtime,
+                main: &InterpreterState,
+            ) -> Self {
+                let kind = |at: Address| memory.pointer(at.plus(layout.objects.kind)).unwrap_or_default();
+                let types = kind(kind(main.modules));
+                let found =
+                    scan::types(memory, layout, &runtime.python, types, &[$($kind_name,)*]);
+                let named = |name| found.get(name).copied().unwrap_or_default();
+                let mut types = Self { $($kind: named($kind_name),)* ..Self::default() };
+                let by_name = types;
+                let reader = Reader { memory, layout, types: &by_name };
+                if let Some(builtins) = reader.module_dict(main, "builtins") {
+                    $(types.$value = reader.dict_item(builtins, $value_name).unwrap_or_default();)*
+                }
+                types
             }
         }
     };
 }
 
 types! {
-    text "PyUnicode_Type",
-    code "PyCode_Type",
-    dict "PyDict_Type",
-    integer "PyLong_Type",
-    module "PyModule_Type",
-    none "_Py_NoneStruct",
-    yes "_Py_TrueStruct",
-    no "_Py_FalseStruct",
-    ellipsis "_Py_EllipsisObject",
-    not_implemented "_Py_NotImplementedStruct",
-    float "PyFloat_Type",
-    complex "PyComplex_Type",
-    bytes "PyBytes_Type",
-    bytearray "PyByteArray_Type",
-    tuple "PyTuple_Type",
-    list "PyList_Type",
-    set "PySet_Type",
-    frozen_set "PyFrozenSet_Type",
-    cell "PyCell_Type",
-    function "PyFunction_Type",
-    method "PyMethod_Type",
-    kind "PyType_Type",
+    kinds {
+    text "PyUnicode_Type" "str",
+    code "PyCode_Type" "code",
+    dict "PyDict_Type" "dict",
+    integer "PyLong_Type" "int",
+    module "PyModule_Type" "module",
+    float "PyFloat_Type" "float",
+    complex "PyComplex_Type" "complex",
+    bytes "PyBytes_Type" "bytes",
+    bytearray "PyByteArray_Type" "bytearray",
+    tuple "PyTuple_Type" "tuple",
+    list "PyList_Type" "list",
+    set "PySet_Type" "set",
+    frozen_set "PyFrozenSet_Type" "frozenset",
+    cell "PyCell_Type" "cell",
+    function "PyFunction_Type" "function",
+    method "PyMethod_Type" "method",
+    kind "PyType_Type" "type",
+    }
+    values {
+    none "_Py_NoneStruct" "None",
+    yes "_Py_TrueStruct" "True",
+    no "_Py_FalseStruct" "False",
+    ellipsis "_Py_EllipsisObject" "Ellipsis",
+    not_implemented "_Py_NotImplementedStruct" "NotImplemented",
+    }
 }
 
 /// A view of a target's objects.

@@ -9,7 +9,6 @@ use thiserror::Error;
 
 use crate::layout::{Gil, Layout};
 use crate::locate::Runtime;
-use crate::version::runtime_address;
 
 /// Why the list of interpreters was not found.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub enum RootsError {
 pub struct Roots {
     /// Where the address of the first interpreter is stored.
     interpreters: Address,
-    /// `_PyRuntime`, or the variable `_PyThreadState_Current` before there was one.
-    gil: Address,
+    /// `_PyRuntime`, or the variable `_PyThreadState_Current` before there was one; that one cannot always be found.
+    gil: Option<Address>,
 }
 
 /// An interpreter's state.
@@ -52,18 +51,25 @@ impl Roots {
     ) -> Result<Self, RootsError> {
         if let Some(offset) = layout.runtime_interpreters {
             let symbol = "_PyRuntime";
-            let at =
-                runtime_address(memory, &runtime.python).ok_or(RootsError::NoSymbol { symbol })?;
-            return Ok(Self { interpreters: at.plus(offset), gil: at });
+            let at = runtime.address(memory).ok_or(RootsError::NoSymbol { symbol })?;
+            return Ok(Self { interpreters: at.plus(offset), gil: Some(at) });
         }
         let symbol = |symbol: &'static str| {
             let found = runtime.python_symbol(memory, symbol);
             found.map(|s| s.address).ok_or(RootsError::NoSymbol { symbol })
         };
+        if let Some(first) = runtime.first_interpreter() {
+            return Ok(Self { interpreters: first, gil: symbol("_PyThreadState_Current").ok() });
+        }
         let function = symbol("PyInterpreterState_Head")?;
         let code = memory.bytes(function, 24).map_err(|_| RootsError::UnknownFunction)?;
         let loaded = loaded_variable(function, &code).ok_or(RootsError::UnknownFunction)?;
-        Ok(Self { interpreters: loaded, gil: symbol("_PyThreadState_Current")? })
+        Ok(Self { interpreters: loaded, gil: symbol("_PyThreadState_Current").ok() })
+    }
+
+    /// Whether it can be told who holds a GIL.
+    pub fn knows_holders(&self) -> bool {
+        self.gil.is_some()
     }
 
     /// All interpreters, the main one first.
@@ -105,9 +111,10 @@ impl Roots {
         layout: &Layout,
         interpreter: &InterpreterState,
     ) -> Result<Option<Address>, Unreadable> {
-        let gil = match (layout.shape.gil, layout.interpreter.gil) {
-            (Gil::Interpreter, Some(gil)) => memory.pointer(interpreter.address.plus(gil))?,
-            _ => self.gil,
+        let gil = match (layout.shape.gil, layout.interpreter.gil, self.gil) {
+            (Gil::Interpreter, Some(gil), _) => memory.pointer(interpreter.address.plus(gil))?,
+            (_, _, Some(gil)) => gil,
+            (_, _, None) => return Ok(None),
         };
         let holder = match layout.gil {
             None => memory.pointer(gil)?,

@@ -12,9 +12,9 @@ use crate::threads::Descriptor;
 use crate::{Reader, Types, frames, threads};
 
 /// Words that are made of their address; some are null, small, or lead back to where others are.
-struct Garbage {
-    seed: u64,
-    reads: Cell<u64>,
+pub(crate) struct Garbage {
+    pub(crate) seed: u64,
+    pub(crate) reads: Cell<u64>,
 }
 
 impl Garbage {

@@ -22,13 +22,34 @@ impl Text {
     }
 }
 
+/// The characters of a string as they are stored, perhaps only the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    bytes: Vec<u8>,
+    width: usize,
+    /// Characters of the whole.
+    pub length: u64,
+}
+
+impl Raw {
+    /// The numbers of the characters; lone surrogates and worse may be among them.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.bytes.chunks_exact(self.width).map(|c| match *c {
+            [one] => one.into(),
+            [low, high] => u16::from_le_bytes([low, high]).into(),
+            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+            _ => 0,
+        })
+    }
+}
+
 /// At most `most` characters of the string at `at`, which must be known to be one.
-pub fn read(
+pub fn raw(
     memory: &dyn ReadMemory,
     layout: &Layout,
     at: Address,
     most: usize,
-) -> Result<Text, Unreadable> {
+) -> Result<Raw, Unreadable> {
     let of = &layout.text;
     let length = memory.word(at.plus(of.length))?;
     let state = memory.half(at.plus(of.state))?;
@@ -43,18 +64,17 @@ pub fn read(
     if !matches!(width, 1 | 2 | 4) || length > i64::MAX as u64 {
         return Err(Unreadable { address: at, length: 0 });
     }
-    let bytes = memory.bytes(data, taken * width)?;
-    let character = |number: u32| char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
-    let text = match width {
-        1 => bytes.iter().map(|b| char::from(*b)).collect(),
-        2 => bytes
-            .chunks_exact(2)
-            .map(|c| character(u16::from_le_bytes([c[0], c[1]]).into()))
-            .collect(),
-        _ => bytes
-            .chunks_exact(4)
-            .map(|c| character(u32::from_le_bytes([c[0], c[1], c[2], c[3]])))
-            .collect(),
-    };
-    Ok(Text { text, length })
+    Ok(Raw { bytes: memory.bytes(data, taken * width)?, width, length })
+}
+
+/// The same as text.
+pub fn read(
+    memory: &dyn ReadMemory,
+    layout: &Layout,
+    at: Address,
+    most: usize,
+) -> Result<Text, Unreadable> {
+    let raw = raw(memory, layout, at, most)?;
+    let character = |number| char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
+    Ok(Text { text: raw.numbers().map(character).collect(), length: raw.length })
 }

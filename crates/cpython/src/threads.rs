@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use spyhole_proc::Address;
+use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
 
 use crate::layout::Layout;
@@ -96,6 +97,50 @@ fn state(
     Ok((Some(state), next))
 }
 
+/// An address on the C stack of the thread that runs with this state, whatever numbers it has: where its evaluation
+/// loop keeps its `CFrame` (`Python/ceval.c`, 3.10 to 3.12). `None` if it runs no Python code, or the version has none.
+pub fn c_stack(memory: &dyn ReadMemory, layout: &Layout, thread: &ThreadState) -> Option<Address> {
+    let at = memory.pointer(thread.address.plus(layout.thread.c_stack?)).ok()?;
+    // Before the loop is entered, it is within the state itself.
+    const STATE_AT_MOST: u64 = 8192;
+    let within = at.0.wrapping_sub(thread.address.0) < STATE_AT_MOST;
+    (!at.is_null() && !within).then_some(at)
+}
+
+/// The thread on whose C stack an address lies, by the number that the process uses for it: glibc puts a thread's
+/// descriptor above its stack (`nptl/allocatestack.c`), and both pointers to itself within it
+/// (`sysdeps/x86_64/nptl/tls.h`) give it away. Not for the main thread, whose descriptor is elsewhere.
+pub fn owner(
+    memory: &dyn ReadMemory,
+    maps: &Maps,
+    at: Address,
+    tids: &HashMap<i32, i32>,
+) -> Option<i32> {
+    /// The usual size of a stack and twice as much.
+    const STACK_AT_MOST: u64 = 16 << 20;
+    const ALIGNMENT: u64 = 64;
+    const PAGE: u64 = 4096;
+    let mapping = maps.at(at)?;
+    let end = mapping.end.min(at.plus(STACK_AT_MOST));
+    let mut here = Address(at.0 / ALIGNMENT * ALIGNMENT);
+    while here < end {
+        let rest = (PAGE - here.0 % PAGE) as usize;
+        let page = memory.bytes(here, rest).ok()?;
+        for (index, part) in page.chunks(ALIGNMENT as usize).enumerate() {
+            let descriptor = here.plus(index as u64 * ALIGNMENT);
+            let word = |from: usize| {
+                part.get(from..from + 8)?.try_into().ok().map(|b| Address(u64::from_le_bytes(b)))
+            };
+            if word(0) == Some(descriptor) && word(16) == Some(descriptor) {
+                let tid = memory.half(descriptor.plus(USUAL)).ok()? as i32;
+                return tids.contains_key(&tid).then_some(tid);
+            }
+        }
+        here = here.plus(rest as u64);
+    }
+    None
+}
+
 /// Where the C library's thread descriptor holds the thread's number: found by looking, as no header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -138,8 +183,13 @@ impl Descriptor {
         }
     }
 
+    /// Where the number of the thread with this descriptor is.
+    pub fn place(&self, ident: u64) -> Address {
+        Address(ident).plus(self.offset)
+    }
+
     /// The number of the thread with this descriptor.
     pub fn native_id(&self, memory: &dyn ReadMemory, ident: u64) -> Option<i32> {
-        memory.half(Address(ident).plus(self.offset)).ok().map(|tid| tid as i32)
+        memory.half(self.place(ident)).ok().map(|tid| tid as i32)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use spyhole_proc::Address;
+use memchr::memmem;
 use spyhole_proc::elf::{Image, Segment};
 use spyhole_proc::memory::ReadMemory;
 
@@ -47,19 +47,28 @@ pub fn read(memory: &dyn ReadMemory, image: &Image) -> Option<Version> {
     if let Some(symbol) = image.symbol(memory, "Py_Version") {
         return memory.word(symbol.address).ok().map(Version::from_hex);
     }
-    image.segments.iter().filter(|s| s.writable).find_map(|s| search(memory, s))
+    text(memory, image)
 }
 
-fn search(memory: &dyn ReadMemory, segment: &Segment) -> Option<Version> {
+/// The version as `Py_GetVersion` wrote it.
+pub(crate) fn text(memory: &dyn ReadMemory, image: &Image) -> Option<Version> {
+    /// Of all segments together; what CPython has is below one MiB, and a program around it may have more.
     const AT_MOST: u64 = 16 << 20;
+    let mut left = AT_MOST;
+    image.segments.iter().filter(|s| s.writable).find_map(|s| search(memory, s, &mut left))
+}
+
+fn search(memory: &dyn ReadMemory, segment: &Segment, left: &mut u64) -> Option<Version> {
     const BLOCK: u64 = 256 << 10;
     /// As much as the beginning of the text may reach into the next block.
     const OVERLAP: u64 = 32;
+    let length = segment.length.min(*left);
+    *left -= length;
     let mut at = 0;
-    while at < segment.length.min(AT_MOST) {
-        let length = (segment.length - at).min(BLOCK + OVERLAP);
+    while at < length {
+        let part = (length - at).min(BLOCK + OVERLAP);
         // Pages of the segment that were never touched read as zeros; one that cannot be read ends nothing.
-        if let Ok(bytes) = memory.bytes(segment.start.plus(at), length as usize)
+        if let Ok(bytes) = memory.bytes(segment.start.plus(at), part as usize)
             && let Some(version) = find_text(&bytes)
         {
             return Some(version);
@@ -69,18 +78,12 @@ fn search(memory: &dyn ReadMemory, segment: &Segment) -> Option<Version> {
     None
 }
 
-/// Finds `3.8.18 (default, ` and the like.
+/// Finds `3.8.18 (default, ` and the like. 2.7 has such a text, too, and is told by its number.
 fn find_text(bytes: &[u8]) -> Option<Version> {
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(2).position(|w| w == b"3.") {
-        let begins = at == 0 || rest[at - 1] == 0;
-        rest = &rest[at..];
-        if begins && let Some(version) = parse_text(rest) {
-            return Some(version);
-        }
-        rest = &rest[2..];
-    }
-    None
+    memmem::find_iter(bytes, b"3.")
+        .chain(memmem::find_iter(bytes, b"2.7."))
+        .filter(|at| *at == 0 || bytes[at - 1] == 0)
+        .find_map(|at| parse_text(&bytes[at..]))
 }
 
 /// `3.8.18 (`, `3.12.0rc1+ (`: numbers, perhaps a level, a space, a parenthesis.
@@ -100,14 +103,9 @@ fn parse_text(text: &[u8]) -> Option<Version> {
 /// The file name's word for it, where memory says nothing: `libpython3.8.so.1.0`, `python3.8`.
 pub fn from_file_name(name: &[u8]) -> Option<Version> {
     let name = std::str::from_utf8(name).ok()?;
-    let rest = &name[name.find("python3.")? + 8..];
+    let (major, rest) = name[name.find("python")? + 6..].split_once('.')?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    Some(Version { major: 3, minor: rest[..digits].parse().ok()?, micro: 0 })
-}
-
-/// Where `_PyRuntime` lies (3.7+).
-pub fn runtime_address(memory: &dyn ReadMemory, image: &Image) -> Option<Address> {
-    image.symbol(memory, "_PyRuntime").map(|s| s.address)
+    Some(Version { major: major.parse().ok()?, minor: rest[..digits].parse().ok()?, micro: 0 })
 }
 
 #[cfg(test)]
@@ -119,6 +117,7 @@ mod tests {
         let found = find_text(b"\0\x003.1 nothing\0xx3.9.1 (no)\x003.8.18 (default, Jan  1)\0");
         assert_eq!(found, Some(Version::new(3, 8, 18)));
         assert_eq!(find_text(b"\x003.12.0rc1+ (heads"), Some(Version::new(3, 12, 0)));
+        assert_eq!(find_text(b"\x002.7.18 (default, "), Some(Version::new(2, 7, 18)));
         assert_eq!(find_text(b"3.14159 and more"), None);
         assert_eq!(find_text(b""), None);
     }
@@ -127,6 +126,8 @@ mod tests {
     fn hex_and_names() {
         assert_eq!(Version::from_hex(0x030b_07f0), Version::new(3, 11, 7));
         assert_eq!(from_file_name(b"libpython3.10.so.1.0"), Some(Version::new(3, 10, 0)));
+        assert_eq!(from_file_name(b"python2.7"), Some(Version::new(2, 7, 0)));
         assert_eq!(from_file_name(b"bash"), None);
+        assert_eq!(from_file_name(b"python"), None);
     }
 }

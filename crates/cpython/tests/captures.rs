@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use spyhole_cpython::code::Code;
 use spyhole_cpython::frames::{self, End};
 use spyhole_cpython::lines::Location;
-use spyhole_cpython::{Opened, Reader, Types, layout, locate, threads};
+use spyhole_cpython::locals::Variables;
+use spyhole_cpython::values::{Limits, Values};
+use spyhole_cpython::{Opened, Reader, layout, locate, threads};
 use spyhole_proc::capture::Capture;
 use spyhole_proc::memory::{Cached, ReadMemory};
 use spyhole_proc::tasks::{Activity, Tasks};
@@ -60,16 +62,21 @@ impl Source {
     }
 }
 
-/// Of a thread: its name, whether it is a daemon, and function, module, file and place of each frame.
-type Seen = (Option<String>, Option<bool>, Vec<(String, String, String, Location)>);
+/// Of a thread: its name, whether it is a daemon, function, module, file and place of each frame, and the variables.
+type Seen = (
+    Option<String>,
+    Option<bool>,
+    Vec<(String, String, String, Location)>,
+    Vec<Vec<(String, String)>>,
+);
 
 fn look(capture: &Capture) -> Vec<Seen> {
     let memory = Cached::new(capture);
-    let runtime = locate(&memory, &capture.maps()).expect("it is Python");
+    let runtime = locate(&memory, &capture.maps(), capture).expect("it is Python");
     let version = runtime.version.expect("it tells its version");
     let opened = Opened::of(&memory, runtime, version).expect("it can be read");
     assert_eq!(opened.mismatches, [], "{version}");
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let layout = &opened.layout;
     let reader = Reader { memory: &memory, layout, types: &types };
     let interpreters = opened.roots.interpreters(&memory, layout).expect("they are listed");
@@ -96,8 +103,17 @@ fn look(capture: &Capture) -> Vec<Seen> {
             let place = code.location(&reader, frame);
             (code.function.to_string(), module, code.file.to_string(), place)
         });
+        let mut values = Values::new(reader, reader, Limits { characters: 400, hides: |_| false });
+        let locals = stack.frames.iter().map(|frame| {
+            let variables = Variables::read(&reader, frame.code).expect("it runs code");
+            let found = variables.of_frame(&reader, frame.address).found.into_iter();
+            found
+                .map(|one| (one.name.to_string(), values.render(one.value).text.to_string()))
+                .collect()
+        });
+        let locals = locals.collect();
         let name = &names[&state.ident];
-        (name.name.clone(), name.daemon, frames.collect())
+        (name.name.clone(), name.daemon, frames.collect(), locals)
     });
     seen.collect()
 }
@@ -138,12 +154,18 @@ fn threads_functions_lines_and_columns() {
             (
                 "second",
                 true,
-                vec![own("pause", source.place("pause", "os.read(reading, item)", columns))],
+                vec![own("pause", source.place("pause", "read(reading, item)", columns))],
             ),
             (
                 "MainThread",
                 false,
-                vec![own("<module>", source.place("main", "signal.pause()", columns))],
+                vec![
+                    own("wait", source.place("wait", "signal.pause()", columns)),
+                    own(
+                        "<module>",
+                        source.place("main", "wait(start(Shelf(\"b\\u00fccher\")))", columns),
+                    ),
+                ],
             ),
         ];
         let seen = look(&capture);
@@ -166,6 +188,38 @@ fn threads_functions_lines_and_columns() {
                 ),
             }
         }
+    }
+}
+
+#[test]
+fn values_of_variables() {
+    for (minor, capture) in captures() {
+        let seen = look(&capture);
+        let thread = seen.iter().find(|thread| thread.0.as_deref() == Some("läser"));
+        let locals = &thread.expect("the thread is there").3;
+        let assert_told = |frame: usize, known: &[(&str, &str)]| {
+            for (name, value) in known {
+                let told = locals[frame].iter().find(|(told, _)| told == name);
+                let told = told.unwrap_or_else(|| panic!("3.{minor}: no `{name}`: {locals:?}"));
+                assert_eq!(told.1, *value, "3.{minor}: {name}");
+            }
+        };
+        assert_told(0, &[("step", "3"), ("total", "7"), ("width", "4")]);
+        assert_eq!(locals[0].len(), 3, "3.{minor}: {locals:?}");
+        assert_told(
+            1,
+            &[
+                ("width", "4"),
+                ("rest", "('x',)"),
+                ("text", "'naïve ☃ 𝄞'"),
+                ("number", "-1267650600228229401496703205376"),
+                ("table", "{'key': ['a', b'\\x00z'], 7: (True, 1.5)}"),
+            ],
+        );
+        let shelf = &locals[1].iter().find(|(name, _)| name == "self").expect("a method has it").1;
+        assert!(shelf.contains("Shelf"), "3.{minor}: {shelf}");
+        assert!(shelf.contains("'bücher'"), "3.{minor}: {shelf}");
+        assert!(shelf.contains("[1, 2.5, None]"), "3.{minor}: {shelf}");
     }
 }
 

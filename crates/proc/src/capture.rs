@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::fs::File;
 use std::io;
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
@@ -12,7 +13,8 @@ use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use thiserror::Error;
 
 use crate::Address;
-use crate::maps::Maps;
+use crate::elf::file::MappedFiles;
+use crate::maps::{Mapping, Maps};
 use crate::memory::{Cached, Live, ReadMemory, Unreadable};
 use crate::tasks::{self, Activity, Tasks};
 
@@ -234,6 +236,13 @@ impl Tasks for Capture {
     }
 }
 
+/// The files are not in it.
+impl MappedFiles for Capture {
+    fn open(&self, _: &Mapping) -> io::Result<File> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 /// A live process that is being recorded: every page that is read of it is kept, as it was when it was first read.
 pub struct Recording {
     live: Live,
@@ -261,6 +270,13 @@ impl Tasks for Recording {
 
     fn is_stopped(&self) -> bool {
         self.live.is_stopped()
+    }
+}
+
+/// What a file tells would not be in the capture.
+impl MappedFiles for Recording {
+    fn open(&self, _: &Mapping) -> io::Result<File> {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 

@@ -2,18 +2,23 @@
 //!
 //! The dynamic symbol table of every mapped file is itself mapped, so it is read from the process and no file has to
 //! be found or opened: this serves deleted and unreadable files and other roots alike, and costs the few pages that a
-//! look-up touches. `.symtab`, which is not mapped, is read from the file ([`crate::files`]).
+//! look-up touches. `.symtab`, which is not mapped, is read from the file ([`file`]), for programs that export nothing.
+
+pub mod file;
+
+use std::sync::Arc;
 
 use object::LittleEndian;
 use object::elf::{
     DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
-    ProgramHeader64, SHT_SYMTAB, STT_GNU_IFUNC, SectionHeader64, Sym64,
+    ProgramHeader64, STT_GNU_IFUNC, Sym64,
 };
 use object::pod::{self, Pod};
 use thiserror::Error;
 
 use crate::memory::{ReadMemory, Unreadable};
 use crate::{Address, maps::Mapping, maps::Maps};
+use file::Tables;
 
 type Le = LittleEndian;
 const LE: Le = LittleEndian;
@@ -58,12 +63,14 @@ pub struct Image {
     strings: Address,
     gnu_hash: Option<Address>,
     hash: Option<Address>,
+    tables: Option<Arc<Tables>>,
 }
 
 const HEADERS_AT_MOST: u16 = 128;
 const DYNAMIC_AT_MOST: usize = 1024;
 const NAME_AT_MOST: usize = 512;
-const SYMBOLS_AT_MOST: u64 = 16 << 20;
+/// Symbols that share a bucket: a few, as linkers make tables.
+const CHAIN_AT_MOST: usize = 4096;
 
 fn value<T: Pod + Copy>(memory: &dyn ReadMemory, at: Address) -> Result<T, Unreadable> {
     let bytes = memory.bytes(at, size_of::<T>())?;
@@ -112,8 +119,6 @@ impl Image {
                 writable: h.p_flags.get(LE).0 & object::elf::PF_W.0 != 0,
             })
             .collect();
-        let dynamic =
-            headers.iter().find(|h| h.p_type.get(LE) == PT_DYNAMIC).ok_or(ElfError::NoSymbols)?;
         let mut image = Self {
             bias,
             segments,
@@ -121,8 +126,12 @@ impl Image {
             strings: Address(0),
             gnu_hash: None,
             hash: None,
+            tables: None,
         };
-        image.read_dynamic(memory, Address(bias).plus(dynamic.p_vaddr.get(LE)))?;
+        // A program that is linked to nothing has no such table.
+        if let Some(dynamic) = headers.iter().find(|h| h.p_type.get(LE) == PT_DYNAMIC) {
+            image.read_dynamic(memory, Address(bias).plus(dynamic.p_vaddr.get(LE)))?;
+        }
         Ok(image)
     }
 
@@ -152,15 +161,56 @@ impl Image {
         Ok(())
     }
 
-    /// A defined dynamic symbol by its name.
+    /// The same image with what its file tells: a symbol that is not exported is looked for there.
+    #[must_use]
+    pub fn with(mut self, tables: Tables) -> Self {
+        self.tables = Some(Arc::new(tables));
+        self
+    }
+
+    /// A defined symbol by its name: a dynamic one, or else one of the file's.
     pub fn symbol(&self, memory: &dyn ReadMemory, name: &str) -> Option<Symbol> {
+        self.exported(memory, name).or_else(|| {
+            let found = self.tables.as_ref()?.symbols.get(name.as_bytes())?;
+            Some(Symbol {
+                address: Address(self.bias).plus(found.value),
+                size: found.size,
+                indirect: found.indirect,
+            })
+        })
+    }
+
+    fn exported(&self, memory: &dyn ReadMemory, name: &str) -> Option<Symbol> {
         if let Some(table) = self.gnu_hash {
             return self.by_gnu_hash(memory, table, name).ok().flatten();
         }
-        let table = self.hash?;
-        let count = memory.half(table.plus(4)).ok()?;
-        (0..u64::from(count).min(SYMBOLS_AT_MOST))
-            .find_map(|i| self.named(memory, i, name).ok().flatten())
+        self.by_hash(memory, self.hash?, name).ok().flatten()
+    }
+
+    /// The `DT_HASH` table: the numbers of buckets and chains, then both (System V gABI, chapter 5).
+    fn by_hash(
+        &self,
+        memory: &dyn ReadMemory,
+        table: Address,
+        name: &str,
+    ) -> Result<Option<Symbol>, Unreadable> {
+        let buckets = u64::from(memory.half(table)?);
+        if buckets == 0 {
+            return Ok(None);
+        }
+        let bucket = u64::from(object::elf::hash(name.as_bytes())) % buckets;
+        let chains = table.plus(8 + buckets * 4);
+        let mut index = u64::from(memory.half(table.plus(8 + bucket * 4))?);
+        for _ in 0..CHAIN_AT_MOST {
+            if index == 0 {
+                break;
+            }
+            if let Some(symbol) = self.named(memory, index, name)? {
+                return Ok(Some(symbol));
+            }
+            index = u64::from(memory.half(chains.plus(index * 4))?);
+        }
+        Ok(None)
     }
 
     /// The `DT_GNU_HASH` table: header, Bloom filter, buckets, chains (glibc's `elf/dl-lookup.c`).
@@ -185,12 +235,12 @@ impl Image {
         }
         let bucket_table = table.plus(16 + words * 8);
         let chains = bucket_table.plus(buckets * 4);
-        let mut index = u64::from(memory.half(bucket_table.plus(u64::from(hash) % buckets * 4))?);
-        if index < first {
+        let bucket = bucket_table.plus(u64::from(hash) % buckets * 4);
+        let begin = u64::from(memory.half(bucket)?);
+        if begin < first {
             return Ok(None);
         }
-        let end = index.saturating_add(SYMBOLS_AT_MOST);
-        while index < end {
+        for index in (begin..).take(CHAIN_AT_MOST) {
             let chain = memory.half(chains.plus((index - first) * 4))?;
             if chain | 1 == hash | 1
                 && let Some(symbol) = self.named(memory, index, name)?
@@ -200,7 +250,6 @@ impl Image {
             if chain & 1 != 0 {
                 break;
             }
-            index += 1;
         }
         Ok(None)
     }
@@ -228,40 +277,5 @@ impl Image {
             size: symbol.st_size.get(LE),
             indirect: symbol.st_type() == STT_GNU_IFUNC,
         }
-    }
-
-    /// Symbols of the file's own `.symtab`, for programs that export nothing; `file` is the whole file.
-    pub fn static_symbols(&self, file: &[u8], names: &[&str]) -> Vec<Option<Symbol>> {
-        self.try_static_symbols(file, names).unwrap_or_else(|| vec![None; names.len()])
-    }
-
-    fn try_static_symbols(&self, file: &[u8], names: &[&str]) -> Option<Vec<Option<Symbol>>> {
-        let (header, _) = pod::from_bytes::<FileHeader64<Le>>(file).ok()?;
-        let at = usize::try_from(header.e_shoff.get(LE)).ok()?;
-        let (sections, _) = pod::slice_from_bytes::<SectionHeader64<Le>>(
-            file.get(at..)?,
-            header.e_shnum.get(LE).into(),
-        )
-        .ok()?;
-        let table = sections.iter().find(|s| s.sh_type.get(LE) == SHT_SYMTAB)?;
-        let part = |s: &SectionHeader64<Le>| {
-            let start = usize::try_from(s.sh_offset.get(LE)).ok()?;
-            file.get(start..start.checked_add(usize::try_from(s.sh_size.get(LE)).ok()?)?)
-        };
-        let strings = part(sections.get(table.sh_link.get(LE) as usize)?)?;
-        let bytes = part(table)?;
-        let (symbols, _) =
-            pod::slice_from_bytes::<Sym64<Le>>(bytes, bytes.len() / size_of::<Sym64<Le>>()).ok()?;
-        let mut found = vec![None; names.len()];
-        for symbol in symbols.iter().filter(|s| s.st_value.get(LE) != 0) {
-            let Some(rest) = strings.get(symbol.st_name.get(LE) as usize..) else { continue };
-            let end = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
-            for (name, slot) in names.iter().zip(&mut found) {
-                if rest[..end] == *name.as_bytes() {
-                    *slot = Some(self.placed(symbol));
-                }
-            }
-        }
-        Some(found)
     }
 }

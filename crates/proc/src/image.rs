@@ -2,7 +2,8 @@
 //!
 //! A worker is often a copy of a process that loaded its code long before: what counts for the code is the start of the
 //! first of them. The kernel tells when a process was made, not when it began its program, so the copies are recognised
-//! by their auxiliary vectors: those hold addresses that are drawn anew for each program that is begun.
+//! by their auxiliary vectors: those hold addresses that are drawn anew for each program that is begun. Of another user's
+//! process these may not be read, and its name decides.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -28,11 +29,14 @@ fn first(pid: i32) -> io::Result<Stat> {
     let image = auxiliary(pid).ok();
     for _ in 0..GENERATIONS {
         let Ok(parent) = Stat::of(first.ppid) else { break };
-        // Where it may not be read, it is taken for the same: what is too early claims less.
         let same = match (&image, auxiliary(parent.pid)) {
             (Some(own), Ok(other)) => *own == other,
-            (_, Err(error)) => error.kind() == io::ErrorKind::PermissionDenied && parent.pid > 1,
-            (None, _) => false,
+            // Those of another user may not be read: then the name that a program gives a process tells, or what it
+            // has as its command.
+            (_, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                first.comm == parent.comm || same_command(first.pid, parent.pid)
+            }
+            _ => false,
         };
         if !same {
             break;
@@ -40,6 +44,13 @@ fn first(pid: i32) -> io::Result<Stat> {
         first = parent;
     }
     Ok(first)
+}
+
+fn same_command(pid: i32, other: i32) -> bool {
+    match (stat::command_line(pid), stat::command_line(other)) {
+        (Ok(one), Ok(two)) => !one.is_empty() && one.first() == two.first(),
+        _ => false,
+    }
 }
 
 fn auxiliary(pid: i32) -> io::Result<Vec<u8>> {

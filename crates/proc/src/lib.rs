@@ -5,7 +5,9 @@
 pub mod access;
 pub mod address;
 pub mod arch;
+pub mod bell;
 mod bounded;
+mod cached;
 pub mod capture;
 pub mod elf;
 pub mod files;
@@ -14,6 +16,7 @@ pub mod image;
 pub mod maps;
 pub mod memory;
 pub mod pidfd;
+pub mod spread;
 pub mod stat;
 pub mod stop;
 pub mod sys;

@@ -1,9 +1,11 @@
 //! `/proc/PID/maps`, parsed from bytes: paths need not be UTF-8, and lines may be hostile.
 
-use std::fs;
 use std::io;
 
-use crate::Address;
+use crate::{Address, bounded};
+
+/// Far more than all mappings that a kernel allows a process take.
+const BYTES_AT_MOST: u64 = 256 << 20;
 
 /// One mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct Maps(Vec<Mapping>);
 impl Maps {
     /// Reads the mappings of a live process.
     pub fn of(pid: i32) -> io::Result<Self> {
-        Ok(Self::parse(&fs::read(format!("/proc/{pid}/maps"))?))
+        Ok(Self::parse(&bounded::read(format!("/proc/{pid}/maps"), BYTES_AT_MOST)?))
     }
 
     /// Parses the file's text; a line that is none is passed over.

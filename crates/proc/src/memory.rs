@@ -1,10 +1,8 @@
 //! Reading the memory of a process: bounded, and with failures as values.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
 use thiserror::Error;
 
+pub use crate::cached::Cached;
 use crate::{Address, sys};
 
 /// Bytes that could not be read.
@@ -19,6 +17,12 @@ pub struct Unreadable {
 pub trait ReadMemory {
     /// Fills `buffer` from `address` on, all of it or nothing.
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable>;
+
+    /// Fills `buffer`, which has room for these pages one after the other, and tells of each whether it could be read.
+    fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
+        let places = buffer.chunks_mut(PAGE as usize);
+        pages.iter().zip(places).map(|(at, place)| self.read(*at, place).is_ok()).collect()
+    }
 
     /// A little-endian word of 8 bytes.
     fn word(&self, address: Address) -> Result<u64, Unreadable> {
@@ -51,6 +55,10 @@ impl<M: ReadMemory + ?Sized> ReadMemory for &M {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
         (**self).read(address, buffer)
     }
+
+    fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
+        (**self).read_pages(pages, buffer)
+    }
 }
 
 /// The memory of a live process.
@@ -66,129 +74,82 @@ impl ReadMemory for Live {
             _ => Err(Unreadable { address, length: buffer.len() }),
         }
     }
+
+    /// In as few kernel calls as can be: pages in order that lie together are one range.
+    fn read_pages(&self, pages: &[Address], buffer: &mut [u8]) -> Vec<bool> {
+        let mut held = vec![false; pages.len()];
+        let mut ranges: Vec<(Address, usize)> = Vec::new();
+        let mut first = 0;
+        while first < pages.len() {
+            ranges.clear();
+            let mut end = first;
+            while let Some(page) = pages.get(end) {
+                let full = ranges.len() == sys::RANGES_AT_MOST;
+                match ranges.last_mut() {
+                    Some((at, length)) if at.plus(*length as u64) == *page => {
+                        *length += PAGE as usize;
+                    }
+                    _ if full => break,
+                    _ => ranges.push((*page, PAGE as usize)),
+                }
+                end += 1;
+            }
+            let place = first * PAGE as usize..end * PAGE as usize;
+            let Some(buffer) = buffer.get_mut(place) else { break };
+            let read = sys::read_ranges(self.pid, &ranges, buffer).unwrap_or(0);
+            let whole = (read / PAGE as usize).min(end - first);
+            held[first..first + whole].fill(true);
+            // The one that ended it early is passed over.
+            first = if first + whole == end { end } else { first + whole + 1 };
+        }
+        held
+    }
 }
 
-const PAGE: u64 = 4096;
+/// Bytes of a page, the unit in which the kernel maps memory.
+pub(crate) const PAGE: u64 = 4096;
 
 /// Pages that are copied together, at one moment, into memory that was made ready before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Copied {
-    pages: Vec<Address>,
-    bytes: Vec<u8>,
+    pub(crate) pages: Vec<Address>,
+    pub(crate) bytes: Vec<u8>,
     /// Which of the pages could be read.
-    held: Vec<bool>,
+    pub(crate) held: Vec<bool>,
 }
 
 impl Copied {
     /// Makes ready for these pages, which are not read yet.
     pub fn of(pages: Vec<Address>) -> Self {
+        let length = pages.len() * PAGE as usize;
+        let mut bytes = Vec::with_capacity(length);
+        sys::prefer_huge_pages(&mut bytes);
         // Written to once, so that the copy itself meets no page that the kernel has yet to give.
-        let bytes = vec![1; pages.len() * PAGE as usize];
+        bytes.resize(length, 1);
         let held = vec![false; pages.len()];
         Self { pages, bytes, held }
     }
 
-    /// Copies, in as few calls as can be; a page that is gone is left out.
-    pub fn copy(&mut self, memory: Live) {
-        self.held.fill(false);
-        let ranges: Vec<(Address, usize)> =
-            self.pages.iter().map(|at| (*at, PAGE as usize)).collect();
-        let mut first = 0;
-        while first < ranges.len() {
-            let end = ranges.len().min(first + sys::RANGES_AT_MOST);
-            let place = first * PAGE as usize..end * PAGE as usize;
-            let read = sys::read_ranges(memory.pid, &ranges[first..end], &mut self.bytes[place]);
-            let whole = (read.unwrap_or(0) / PAGE as usize).min(end - first);
-            self.held[first..first + whole].fill(true);
-            // The one that ended it early is passed over.
-            first = if first + whole == end { end } else { first + whole + 1 };
+    /// Copies; a page that is gone is left out. As long as `in_time` says so: `false` if it did not get to the end.
+    pub fn copy(&mut self, memory: Live, in_time: impl Fn() -> bool) -> bool {
+        /// Pages between two looks at the time.
+        const PART: usize = 512;
+        self.held.clear();
+        let places = self.bytes.chunks_mut(PART * PAGE as usize);
+        for (part, place) in self.pages.chunks(PART).zip(places) {
+            if !self.held.is_empty() && !in_time() {
+                self.held.resize(self.pages.len(), false);
+                return false;
+            }
+            self.held.extend(memory.read_pages(part, place));
         }
-    }
-
-    /// Whether two copies of the same pages are alike.
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.held == other.held && self.bytes == other.bytes
-    }
-}
-
-/// Remembers each page that was read: what is looked at together lies together, and a read costs a kernel call.
-pub struct Cached<M> {
-    memory: M,
-    copied: Vec<u8>,
-    /// Places in `copied`, by page.
-    places: HashMap<u64, usize>,
-    pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
-}
-
-impl<M: ReadMemory> Cached<M> {
-    pub fn new(memory: M) -> Self {
-        Self::with(memory, Copied::of(Vec::new()))
-    }
-
-    /// A cache that begins with what was copied.
-    pub fn with(memory: M, copied: Copied) -> Self {
-        let held = copied.pages.iter().zip(&copied.held).enumerate();
-        let places = held
-            .filter(|(_, (_, held))| **held)
-            .map(|(index, (at, _))| (at.0 / PAGE, index * PAGE as usize))
-            .collect();
-        Self { memory, copied: copied.bytes, places, pages: RefCell::default() }
-    }
-
-    /// The addresses of the pages that were read since it began, in order.
-    pub fn added(&self) -> Vec<Address> {
-        let pages = self.pages.borrow();
-        let read = pages.iter().filter(|(_, bytes)| bytes.is_some());
-        let mut found: Vec<Address> = read.map(|(page, _)| Address(page * PAGE)).collect();
-        found.sort();
-        found
-    }
-}
-
-impl<M: ReadMemory> ReadMemory for Cached<M> {
-    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
-        let failed = Unreadable { address, length: buffer.len() };
-        let mut pages = self.pages.borrow_mut();
-        let mut done = 0;
-        while done < buffer.len() {
-            let here = address.0.checked_add(done as u64).ok_or(failed)?;
-            let (page, within) = (here / PAGE, (here % PAGE) as usize);
-            let bytes = match self.places.get(&page) {
-                Some(place) => &self.copied[*place..*place + PAGE as usize],
-                None => {
-                    let bytes = pages.entry(page).or_insert_with(|| {
-                        let mut bytes = vec![0; PAGE as usize];
-                        self.memory.read(Address(page * PAGE), &mut bytes).ok()?;
-                        Some(bytes.into_boxed_slice())
-                    });
-                    bytes.as_ref().ok_or(failed)?
-                }
-            };
-            let count = (PAGE as usize - within).min(buffer.len() - done);
-            buffer[done..done + count].copy_from_slice(&bytes[within..within + count]);
-            done += count;
-        }
-        Ok(())
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Pattern;
-
-    impl ReadMemory for Pattern {
-        fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
-            if address.0 >= 3 * PAGE {
-                return Err(Unreadable { address, length: buffer.len() });
-            }
-            for (i, byte) in buffer.iter_mut().enumerate() {
-                *byte = (address.0 as usize + i) as u8;
-            }
-            Ok(())
-        }
-    }
 
     #[test]
     fn pages_are_copied_around_those_that_are_missing() {
@@ -197,21 +158,17 @@ mod tests {
         let live = Live { pid: std::process::id() as i32 };
         let pages = [Address(first), Address(PAGE), Address(first + 2 * PAGE)];
         let mut copied = Copied::of(pages.to_vec());
-        copied.copy(live);
+        assert!(copied.copy(live, || true));
         assert_eq!(copied.held, [true, false, true]);
+        let before = Cached::with(live, copied.clone());
+        assert!(before.is_like(&copied));
+        copied.bytes[0] = 8;
+        assert!(!before.is_like(&copied));
+        assert!(copied.copy(live, || true));
         let copied = Cached::with(live, copied);
         assert!(copied.added().is_empty());
         assert_eq!(copied.bytes(Address(first + 2 * PAGE), 3).unwrap(), [7; 3]);
         assert_eq!(copied.bytes(Address(first + PAGE), 3).unwrap(), [7; 3]);
         assert_eq!(copied.added(), [Address(first + PAGE)]);
-    }
-
-    #[test]
-    fn a_cached_read_crosses_pages_and_fails_as_a_whole() {
-        let memory = Cached::new(Pattern);
-        let bytes = memory.bytes(Address(PAGE - 3), 6).unwrap();
-        assert_eq!(bytes, [0xfd, 0xfe, 0xff, 0, 1, 2]);
-        assert!(memory.bytes(Address(3 * PAGE - 1), 2).is_err());
-        assert!(memory.bytes(Address(u64::MAX), 2).is_err());
     }
 }

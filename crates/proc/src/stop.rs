@@ -122,17 +122,18 @@ impl Attached {
             }
         }
         this.since = Instant::now();
-        this.found = Found::new(sys::registers(tid)?);
+        let registers = sys::registers(tid)?;
+        this.found = Found::new(registers);
+        if this.found.registers.rax != registers.rax {
+            // At once, so that the thread gets no `EINTR` either if we die.
+            sys::set_registers(tid, &this.found.registers)?;
+        }
         Ok(this)
     }
 
     /// Lets a thread go that was only looked at, and gives how long it was held. A system call that the stop interrupted
     /// goes on as if there had been none; also one that the kernel would otherwise end with `EINTR`.
     pub fn release(mut self) -> Duration {
-        if self.at == At::Found && self.found.restarts() {
-            // A failure means that the thread is gone.
-            let _ = sys::set_registers(self.tid, &self.found.registers);
-        }
         self.let_go(0);
         self.since.elapsed()
     }

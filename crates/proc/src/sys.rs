@@ -2,6 +2,7 @@
 //!
 //! It knows how to make the calls, not what they are for.
 
+pub mod bell;
 #[cfg(feature = "die")]
 pub mod die;
 pub mod files;
@@ -240,6 +241,20 @@ pub fn read_ranges(pid: i32, ranges: &[(Address, usize)], buffer: &mut [u8]) -> 
         libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) as i64
     })
     .map(|n| n as usize)
+}
+
+/// Asks for large pages for a large buffer that is about to be filled: else its filling is interrupted for each 4 KiB
+/// that the kernel gives.
+pub fn prefer_huge_pages(buffer: &mut Vec<u8>) {
+    const HUGE: usize = 2 << 20;
+    const PAGE: usize = 4096;
+    let start = buffer.as_mut_ptr().addr().next_multiple_of(PAGE);
+    let end = (buffer.as_ptr().addr() + buffer.capacity()) / PAGE * PAGE;
+    if end.saturating_sub(start) >= 2 * HUGE {
+        // SAFETY: the range lies within the buffer's own memory, and the advice changes nothing in it. Refused, it is
+        // no loss.
+        unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// Writes memory of a process (writable pages alone).

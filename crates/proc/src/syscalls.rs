@@ -2,14 +2,19 @@
 //!
 //! It knows those of the kernels that are around today; a newer one has a number alone.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 const TABLE: &str = include_str!("syscalls/x86_64.txt");
 
 /// The name of a system call: `futex`.
 pub fn name(number: i64) -> Option<&'static str> {
-    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.split_once(' '))
-        .find_map(|(known, name)| (known.parse() == Ok(number)).then_some(name))
+    static NAMES: LazyLock<HashMap<i64, &str>> = LazyLock::new(|| {
+        let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once(' '));
+        pairs.filter_map(|(number, name)| Some((number.parse().ok()?, name))).collect()
+    });
+    NAMES.get(&number).copied()
 }
 
 #[cfg(test)]

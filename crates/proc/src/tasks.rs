@@ -1,8 +1,8 @@
 //! The threads of a process and what each is doing, from `/proc/PID/task`.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 
 use crate::memory::Live;
 use crate::stat::Stat;
@@ -77,8 +77,11 @@ pub fn inner_ids(pid: i32, tids: &[i32]) -> HashMap<i32, i32> {
 
 /// What a thread is doing now.
 pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"))?;
-    parse(&text).ok_or_else(|| io::Error::other("unexpected content"))
+    // A line, which the kernel gives at once: this is asked for each of hundreds of threads.
+    let mut line = [0; 256];
+    let length = File::open(format!("/proc/{pid}/task/{tid}/syscall"))?.read(&mut line)?;
+    let text = std::str::from_utf8(&line[..length]).unwrap_or_default();
+    parse(text).ok_or_else(|| io::Error::other("unexpected content"))
 }
 
 pub(crate) fn parse(text: &str) -> Option<Activity> {

@@ -33,12 +33,16 @@ impl Tracer {
     /// Runs `work` on the thread and waits for it. `None` if it panicked; what it had attached is let go by then.
     pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
         let (answer, result) = mpsc::channel();
-        let work = Box::new(move || {
+        let posted = self.post(move || {
             // The receiver waits; it cannot be gone.
             let _ = answer.send(work());
         });
-        self.work.as_ref()?.send(work).ok()?;
-        result.recv().ok()
+        posted.then(|| result.recv().ok())?
+    }
+
+    /// Runs `work` on the thread, and does not wait for it; `false` if an earlier one panicked.
+    pub fn post(&self, work: impl FnOnce() + Send + 'static) -> bool {
+        self.work.as_ref().is_some_and(|queue| queue.send(Box::new(work)).is_ok())
     }
 }
 

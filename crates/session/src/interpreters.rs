@@ -66,7 +66,7 @@ pub(crate) fn group(reader: &Reader<'_>, state: &InterpreterState) -> Option<Str
 pub(crate) fn list(process: &Pidfd) -> Result<Vec<Named>, AttachError> {
     let pid = process.pid;
     let memory = Cached::new(Live { pid });
-    let opened = snapshot::open(process, &memory)?;
+    let (opened, _) = snapshot::open(process, &memory)?;
     let types = Types::find(&memory, &opened.runtime);
     let reader = Reader { memory: &memory, layout: &opened.layout, types: &types };
     let states = opened

@@ -320,6 +320,8 @@ pub struct StackFrame {
     pub source: SourceLine,
     /// In the order of the code; empty where they were not asked for.
     pub locals: Vec<Local>,
+    /// There are more locals than these.
+    pub locals_cut: bool,
 }
 
 /// The text of the line that a frame is in.
@@ -339,8 +341,10 @@ pub enum SourceLine {
 /// A local variable, rendered from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Local {
-    pub name: String,
-    pub type_name: String,
-    pub repr: String,
+    pub name: Arc<str>,
+    /// `module.qualname`, bare for builtins.
+    pub type_name: Arc<str>,
+    /// As Python's `repr` where that needs no code of the program; `<redacted>`, `<changed>`, `<unreadable>`.
+    pub repr: Arc<str>,
     pub truncated: bool,
 }

@@ -5,20 +5,22 @@
 //! it in a system call changes nothing either, and is not stopped. What the copied addresses mean is looked up later.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
 use spyhole_cpython::threads::{self, Descriptor, THREADS_AT_MOST, ThreadState};
 use spyhole_cpython::{Layout, Opened};
+use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
-use spyhole_proc::stop::Attached;
-use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::tracer::Tracer;
 use spyhole_proc::{Address, stat::Stat};
 
+use crate::holding::{Frozen, Held};
+
 /// A thread's state with its frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SeenThread {
     pub(crate) state: ThreadState,
     pub(crate) stack: RawStack,
@@ -26,7 +28,7 @@ pub(crate) struct SeenThread {
     pub(crate) moved: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SeenInterpreter {
     pub(crate) state: InterpreterState,
     /// The state of the thread that holds its GIL.
@@ -43,10 +45,43 @@ pub(crate) struct Moment<M = Live> {
     pub(crate) torn: bool,
     /// Why it was not paused, if that was wanted.
     pub(crate) not_paused: Option<String>,
+    /// Its threads, which are all stopped as long as this is here.
+    pub(crate) frozen: Option<Frozen>,
 }
 
-/// How long threads may be stopped at most.
+impl<M> Moment<M> {
+    fn of(interpreters: Vec<SeenInterpreter>, memory: Cached<M>) -> Self {
+        Self {
+            interpreters,
+            memory,
+            paused: Duration::ZERO,
+            torn: false,
+            not_paused: None,
+            frozen: None,
+        }
+    }
+}
+
+/// Which threads are stopped for a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// None: what moves is read again, and marked if it never reads the same twice.
+    Nothing,
+    /// Those that hold a GIL, for the moment of the copy.
+    #[default]
+    Holder,
+    /// All, until everything is looked up.
+    Everything,
+}
+
+/// How long threads may be stopped for a copy.
 const BUDGET: Duration = Duration::from_millis(5);
+/// So often a copy that took longer is given up and made again: we may have lost the processor meanwhile.
+const LATE_AT_MOST: usize = 2;
+/// Then there is more to copy than fits in, or the machine is overloaded: this is still less than any other way.
+const BUDGET_AT_LAST: Duration = Duration::from_millis(50);
+/// How long all threads of a process may be stopped; a look takes a tenth of a second.
+const FREEZE_AT_MOST: Duration = Duration::from_secs(5);
 /// How often the holder may change hands before it is left at that.
 const ATTEMPTS: usize = 30;
 
@@ -54,6 +89,9 @@ const ATTEMPTS: usize = 30;
 const ALL_FRAMES_AT_MOST: usize = 1 << 20;
 /// How much deeper a thread may be when it is read again.
 const MORE_FRAMES: usize = 2000;
+
+/// Reads from a memory what belongs to these threads.
+pub(crate) type Also<'a> = dyn Fn(&Cached<Live>, &[SeenInterpreter]) + 'a;
 
 /// What is looked at, and how.
 #[derive(Clone, Debug)]
@@ -64,6 +102,8 @@ pub(crate) struct View {
     pub(crate) descriptor: Option<Descriptor>,
     /// This machine's numbers for those that the process uses for its threads.
     pub(crate) tids: HashMap<i32, i32>,
+    /// To tell whose stack an address is on.
+    pub(crate) maps: Arc<Maps>,
 }
 
 impl View {
@@ -73,6 +113,7 @@ impl View {
         memory: &dyn ReadMemory,
         opened: &Opened,
         tids: HashMap<i32, i32>,
+        maps: Maps,
     ) -> Self {
         let (layout, roots) = (opened.layout, opened.roots);
         let descriptor = layout
@@ -80,16 +121,30 @@ impl View {
             .native_id
             .is_none()
             .then(|| opened.calibrate(memory, tids.keys().copied().collect()));
-        Self { pid, layout, roots, descriptor: descriptor.flatten(), tids }
+        let maps = Arc::new(maps);
+        Self { pid, layout, roots, descriptor: descriptor.flatten(), tids, maps }
     }
 
     fn live(&self) -> Live {
         Live { pid: self.pid }
     }
 
-    /// This machine's number for a thread.
-    pub(crate) fn tid(&self, memory: &dyn ReadMemory, thread: &ThreadState) -> Option<i32> {
+    /// This machine's number for a thread. `doubtful`: states whose numbers may be another thread's.
+    pub(crate) fn tid(
+        &self,
+        memory: &dyn ReadMemory,
+        thread: &ThreadState,
+        doubtful: &HashSet<Address>,
+    ) -> Option<i32> {
         let inner = match thread.native_id {
+            _ if doubtful.contains(&thread.address) => {
+                let tids = &self.tids;
+                let at = threads::c_stack(memory, &self.layout, thread)?;
+                return match self.maps.at(at)?.path.as_slice() {
+                    b"[stack]" => Some(self.pid),
+                    _ => tids.get(&threads::owner(memory, &self.maps, at, tids)?).copied(),
+                };
+            }
             Some(inner) => inner,
             None => self.descriptor?.native_id(memory, thread.ident)?,
         };
@@ -122,22 +177,10 @@ impl View {
     }
 
     /// The threads that hold a GIL now: their states, and their numbers where they are known.
-    fn holders(&self) -> Vec<(Address, Option<i32>)> {
+    fn holders(&self, doubtful: &HashSet<Address>) -> Vec<(Address, Option<i32>)> {
         let memory = self.live();
         let states = self.roots.interpreters(&memory, &self.layout).unwrap_or_default();
         let mut holders: Vec<(Address, Option<i32>)> = Vec::new();
-        let doubtful = match states.len() {
-            0 | 1 => HashSet::new(),
-            _ => {
-                let mut left = THREADS_AT_MOST;
-                let all = states.iter().flat_map(|state| {
-                    let threads = threads::states(&memory, &self.layout, state, left).0;
-                    left -= threads.len();
-                    threads.into_iter().map(|thread| (state.id, thread))
-                });
-                threads::doubtful(&self.layout, &all.collect::<Vec<_>>())
-            }
-        };
         for state in states {
             let Ok(Some(holder)) = self.roots.holder(&memory, &self.layout, &state) else {
                 continue;
@@ -154,25 +197,46 @@ impl View {
                     .and_then(|at| memory.word(holder.plus(at)).ok())
                     .map(|tid| tid as i32),
             };
-            let tid = if doubtful.contains(&holder) { None } else { self.tid(&memory, &thread) };
-            holders.push((holder, tid));
+            holders.push((holder, self.tid(&memory, &thread, doubtful)));
         }
         holders
+    }
+
+    /// States whose numbers may be another thread's, of all interpreters as they are now.
+    fn doubtful(&self, memory: &dyn ReadMemory) -> HashSet<Address> {
+        let states = self.roots.interpreters(memory, &self.layout).unwrap_or_default();
+        if states.len() < 2 {
+            return HashSet::new();
+        }
+        let mut left = THREADS_AT_MOST;
+        let all = states.iter().flat_map(|state| {
+            let threads = threads::states(memory, &self.layout, state, left).0;
+            left -= threads.len();
+            threads.into_iter().map(|thread| (state.id, thread))
+        });
+        threads::doubtful(&self.layout, &all.collect::<Vec<_>>())
+    }
+
+    /// Reads what a walk will read, in few kernel calls.
+    fn prefetch(&self, memory: &Cached<Live>) {
+        let mut left = THREADS_AT_MOST;
+        for state in self.roots.interpreters(memory, &self.layout).unwrap_or_default() {
+            let threads = threads::states(memory, &self.layout, &state, left).0;
+            left -= threads.len();
+            let addresses: Vec<Address> = threads.iter().map(|thread| thread.address).collect();
+            frames::prefetch(memory, &self.layout, &addresses);
+        }
     }
 
     /// The moment of a process that stands still.
     pub(crate) fn still<M: ReadMemory>(&self, memory: M) -> Moment<M> {
         let memory = Cached::new(memory);
         let (interpreters, whole) = self.walk(&memory);
-        Moment { interpreters, memory, paused: Duration::ZERO, torn: !whole, not_paused: None }
+        Moment { torn: !whole, ..Moment::of(interpreters, memory) }
     }
 
-    /// Looks at one moment. `pause`: the threads that hold a GIL are stopped for it.
-    pub(crate) fn moment(&self, pause: bool) -> Moment {
-        // A first look, to know which memory will be needed.
-        let rehearsal = Cached::new(self.live());
-        self.walk(&rehearsal);
-        let pages = rehearsal.added();
+    /// Looks at one moment. `also` reads what else is to be copied in it, beside the frames.
+    pub(crate) fn moment(&self, pause: Pause, also: &Also<'_>) -> Moment {
         let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
         if is_stopped() {
             let moment = self.still(self.live());
@@ -180,75 +244,112 @@ impl View {
                 return moment;
             }
         }
-        if !pause {
-            return self.unpaused(None);
+        match pause {
+            Pause::Nothing => self.unpaused(None),
+            Pause::Holder => self.paused(also),
+            Pause::Everything => match Frozen::start(self.pid, FREEZE_AT_MOST) {
+                Ok(frozen) => {
+                    let moment = self.still(self.live());
+                    Moment { frozen: Some(frozen), ..moment }
+                }
+                Err(reason) => self.unpaused(Some(reason)),
+            },
         }
+    }
+
+    /// With those threads stopped that hold a GIL.
+    fn paused(&self, also: &Also<'_>) -> Moment {
+        // A first look, to know which memory will be needed. Where nobody holds a GIL, it is half of the answer.
+        let holders = states(&self.holders(&HashSet::new()));
+        let rehearsal = Cached::new(self.live());
+        self.prefetch(&rehearsal);
+        let (seen, _) = self.walk(&rehearsal);
+        also(&rehearsal, &seen);
+        let doubtful = self.doubtful(&rehearsal);
         let view = self.clone();
         let tracer = match Tracer::start() {
             Ok(tracer) => tracer,
             Err(error) => return self.unpaused(Some(error.to_string())),
         };
-        match tracer.run(move || view.paused(pages)) {
+        match tracer.run(move || view.copied_at_once(rehearsal, holders, &doubtful)) {
             Some(Ok(moment)) => moment,
             Some(Err(reason)) => self.unpaused(Some(reason)),
             None => self.unpaused(Some("the thread that stops others failed".into())),
         }
     }
 
-    /// Runs on the thread that does the tracing.
-    fn paused(&self, mut pages: Vec<Address>) -> Result<Moment, String> {
+    /// Runs on the thread that does the tracing. `before` is what was read already, page by page, and who held a GIL
+    /// when that began.
+    fn copied_at_once(
+        &self,
+        mut before: Cached<Live>,
+        mut holders_before: Vec<Address>,
+        doubtful: &HashSet<Address>,
+    ) -> Result<Moment, String> {
         let mut paused = Duration::ZERO;
         let mut last = "the GIL changed hands too quickly".to_owned();
-        for attempt in 0..ATTEMPTS {
+        let mut pages = before.added();
+        let mut late = 0;
+        for attempt in 1..=ATTEMPTS {
             let mut copied = Copied::of(pages.clone());
-            let mut again = Copied::of(pages.clone());
-            let holders = self.holders();
-            let mut attached = Vec::new();
-            let mut in_calls = Vec::new();
-            for (_, tid) in &holders {
-                let Some(tid) = *tid else {
-                    return Err("the thread that holds the GIL could not be told".into());
-                };
-                match tasks::activity(self.pid, tid) {
-                    Ok(call @ Activity::Blocked { .. }) => in_calls.push((tid, call)),
-                    _ => match Attached::seize(tid) {
-                        Ok(thread) => attached.push(thread),
-                        Err(error) => last = error.to_string(),
-                    },
-                }
+            let holders = self.holders(doubtful);
+            let tids: Option<Vec<i32>> = holders.iter().map(|(_, tid)| *tid).collect();
+            let mut held = match tids {
+                Some(tids) => Held::these(self.pid, tids),
+                // One of them holds a GIL, and which one it is cannot be told.
+                None => Held::all(self.pid),
+            };
+            if let Some(reason) = held.missed() {
+                last = reason.to_owned();
             }
-            let all = attached.len() + in_calls.len() == holders.len();
-            if !all || self.holders() != holders {
-                paused = paused.max(release(&mut attached));
+            if held.missed().is_some() || self.holders(doubtful) != holders {
+                paused = paused.max(held.release());
                 continue;
             }
-            copied.copy(self.live());
-            let late = attached.iter().any(|thread| thread.held() > BUDGET);
-            let nobody_stopped = attached.len() < holders.len() || holders.is_empty();
-            paused = paused.max(release(&mut attached));
-            if nobody_stopped {
-                // Then nothing may have moved meanwhile.
-                again.copy(self.live());
-                let still_in_calls = in_calls.iter().all(|(tid, call)| {
-                    tasks::activity(self.pid, *tid).is_ok_and(|now| now == *call)
-                });
-                if !still_in_calls || self.holders() != holders || !copied.is_like(&again) {
-                    continue;
-                }
+            let limit = if late < LATE_AT_MOST { BUDGET } else { BUDGET_AT_LAST };
+            let in_time = copied.copy(self.live(), || held.longest() < limit);
+            let mut alone = true;
+            if held.stands_still() {
+                paused = paused.max(held.release());
+            } else {
+                // Then nothing may have moved since it was read last.
+                alone = held.are_in_same_calls(self.pid)
+                    && holders_before == states(&holders)
+                    && self.holders(doubtful) == holders
+                    && (before.is_like(&copied) || self.walks_alike(&copied, &before));
+                paused = paused.max(held.release());
+                holders_before = states(&holders);
+            }
+            if !in_time && late < LATE_AT_MOST {
+                late += 1;
+                continue;
+            }
+            if !alone {
+                before = Cached::with(self.live(), copied);
+                continue;
             }
             let memory = Cached::with(self.live(), copied);
             let (interpreters, whole) = self.walk(&memory);
             let missing = memory.added();
-            if !missing.is_empty() && attempt + 1 < ATTEMPTS {
+            if !missing.is_empty() && attempt < ATTEMPTS {
                 // A thread came or went deeper since it was first looked at: those pages are wanted, too.
                 pages.extend(missing);
                 pages.sort();
+                before = memory;
                 continue;
             }
-            let torn = late || !whole || !missing.is_empty();
-            return Ok(Moment { interpreters, memory, paused, torn, not_paused: None });
+            let torn = !whole || !in_time || !missing.is_empty();
+            return Ok(Moment { paused, torn, ..Moment::of(interpreters, memory) });
         }
         Err(last)
+    }
+
+    /// Whether two copies show the same threads with the same frames. Their pages may differ: a thread that runs C code
+    /// without the GIL writes to its stack, and what frames lie in may lie beside what it works on.
+    fn walks_alike(&self, now: &Copied, before: &Cached<Live>) -> bool {
+        let now = Cached::with(self.live(), now.clone());
+        let walked = self.walk(&now);
+        now.added().is_empty() && walked == self.walk(before)
     }
 
     /// Reads each thread until it reads the same twice.
@@ -275,11 +376,10 @@ impl View {
         }
         // What the frames mean is read anew, not from before they were.
         let memory = Cached::new(self.live());
-        Moment { interpreters, memory, paused: Duration::ZERO, torn, not_paused }
+        Moment { torn, not_paused, ..Moment::of(interpreters, memory) }
     }
 }
 
-/// Lets the threads run; the longest time that one was held.
-fn release(attached: &mut Vec<Attached>) -> Duration {
-    attached.drain(..).map(Attached::release).max().unwrap_or_default()
+fn states(holders: &[(Address, Option<i32>)]) -> Vec<Address> {
+    holders.iter().map(|(state, _)| *state).collect()
 }

@@ -2,9 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use spyhole_cpython::version::{self, Version};
+use spyhole_cpython::Version;
 use spyhole_proc::access;
-use spyhole_proc::elf::Image;
 use spyhole_proc::find::{self, MappedFile, Process, Recogniser, Viewer};
 use spyhole_proc::maps::{Mapping, Maps};
 use spyhole_proc::memory::{Cached, Live};
@@ -22,9 +21,29 @@ pub(crate) enum Kind {
     PyPy,
 }
 
-/// Tells Python processes from others, by the symbols of what they run.
-pub(crate) fn recogniser() -> Recogniser<Kind> {
-    Recogniser::new(&[b"libpython", b"libpypy"], kind_of)
+/// Tells Python processes from others.
+pub(crate) struct Pythons {
+    /// By the symbols of what they run.
+    files: Recogniser<Kind>,
+}
+
+impl Pythons {
+    pub(crate) fn new() -> Self {
+        Self { files: Recogniser::new(&[b"libpython", b"libpypy"], kind_of) }
+    }
+
+    /// What a process runs; `None` if it is not Python.
+    pub(crate) fn recognise(&mut self, pid: i32) -> Option<Kind> {
+        if let Some((kind, _)) = self.files.recognise(pid) {
+            return Some(kind);
+        }
+        // Of a program that tells nothing only the process itself says what it is.
+        let live = Live { pid };
+        let maps = Maps::of(pid).ok()?;
+        let mapping = mapping_of(&MappedFile::Executable { pid }, &maps)?;
+        spyhole_cpython::runs_python(&Cached::new(live), &maps, &mapping)
+            .map(|version| Kind::CPython(Some(version)))
+    }
 }
 
 fn kind_of(file: &MappedFile) -> Option<Kind> {
@@ -34,12 +53,9 @@ fn kind_of(file: &MappedFile) -> Option<Kind> {
     if mapping.file_name().starts_with(b"libpypy") || mapping.file_name().starts_with(b"pypy") {
         return Some(Kind::PyPy);
     }
-    let memory = Cached::new(Live { pid });
-    let image = Image::of(&memory, &maps, &mapping).ok()?;
-    image.symbol(&memory, "PyGILState_Ensure")?;
-    let version =
-        version::read(&memory, &image).or_else(|| version::from_file_name(mapping.file_name()));
-    Some(Kind::CPython(version))
+    let live = Live { pid };
+    let memory = Cached::new(live);
+    spyhole_cpython::holds_python(&memory, &maps, &mapping, &live).map(Kind::CPython)
 }
 
 fn mapping_of(file: &MappedFile, maps: &Maps) -> Option<Mapping> {
@@ -62,9 +78,9 @@ pub fn list(pattern: Option<&str>, whole: bool) -> Vec<ProcessRow> {
         None => all.iter().filter(|p| p.pid != std::process::id() as i32).collect(),
     };
     let users = Users::of_this_machine().ok();
-    let mut recogniser = recogniser();
+    let mut pythons = Pythons::new();
     let rows = chosen.into_iter().filter_map(|process| {
-        let (kind, _) = recogniser.recognise(process.pid)?;
+        let kind = pythons.recognise(process.pid)?;
         let mut row = row(process, kind, users.as_ref());
         if whole && matches!(kind, Kind::CPython(_)) {
             row.interpreter_list = Pidfd::open(process.pid).ok().map(|held| inside::rows(&held));

@@ -2,7 +2,7 @@
 //!
 //! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,17 +15,23 @@ use spyhole_cpython::runtime::RootsError;
 use spyhole_cpython::threads;
 use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::Address;
+use spyhole_proc::elf::file::MappedFiles;
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
-use spyhole_proc::syscalls;
+use spyhole_proc::spread::QuickMap;
 use spyhole_proc::tasks::{Activity, Tasks};
+use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
+use crate::holding::Thawed;
 use crate::interpreters::is_meant;
+use crate::locals::{self, Locals, Wanted};
 use crate::model::{
-    EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack, ThreadState,
+    ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
+    ThreadState,
 };
+pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
 use crate::{failure, interpreters, target::Target};
@@ -33,10 +39,12 @@ use crate::{failure, interpreters, target::Target};
 /// How to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Stop the thread that holds the GIL for the moment of the copy.
-    pub pause: bool,
+    /// Which threads are stopped for it.
+    pub pause: Pause,
     /// Read the source lines of the frames.
     pub sources: bool,
+    /// Tell the local variables of the frames.
+    pub locals: Option<Wanted>,
 }
 
 /// The stacks of one process, or why there are none.
@@ -70,7 +78,13 @@ pub fn of_all(targets: &[Target], options: Options) -> Vec<Look> {
 fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError> {
     let process = target.process.as_ref().ok_or_else(|| failure::no_process(target.pid))?;
     let sources = options.sources.then(|| Sources::of(target.pid));
-    let mut stacks = of_process(process, options).map_err(|error| failure::of_attach(&error))?;
+    let mut stacks = of_process(process, options).map_err(|error| {
+        let failure = failure::of_attach(&error);
+        // What was missing may be missing because it ends: its memory goes before its number does.
+        let ends =
+            || process.has_ended() || stat::Stat::of(target.pid).map_or(true, |s| s.is_exiting());
+        if failure.kind != ErrorKind::Gone && ends() { failure::gone(target.pid) } else { failure }
+    })?;
     if let Some(wanted) = &target.interpreter {
         let is_meant = |one: &InterpreterStacks| is_meant(wanted, one.id, one.name.as_deref());
         if !stacks.interpreters.iter().any(is_meant) {
@@ -88,21 +102,23 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<Opened, AttachError> {
+pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
     let pid = process.pid;
-    let Seen { runtime, version, .. } = look::see(process, memory)?;
-    Opened::of(memory, runtime, version).map_err(|error| match error {
+    let Seen { runtime, version, maps } = look::see(process, memory)?;
+    let opened = Opened::of(memory, runtime, version);
+    let opened = opened.map_err(|error| match error {
         OpenError::Layout(_) => AttachError::Unsupported { pid, version },
         OpenError::Roots(RootsError::NoSymbol { .. } | RootsError::UnknownFunction) => {
             AttachError::NotPython { pid, reason: NotPython::NoRuntime }
         }
-    })
+    })?;
+    Ok((opened, maps))
 }
 
 /// How many interpreters a process has; `None` if that cannot be seen.
 pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
     let memory = Cached::new(Live { pid: process.pid });
-    let opened = open(process, &memory).ok()?;
+    let (opened, _) = open(process, &memory).ok()?;
     let states = opened.roots.interpreters(&memory, &opened.layout).ok()?;
     u32::try_from(states.len()).ok().filter(|count| *count > 0)
 }
@@ -111,36 +127,53 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let pid = process.pid;
     let live = Live { pid };
     let memory = Cached::new(live);
-    let opened = open(process, &memory)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let (opened, maps) = open(process, &memory)?;
+    let types = opened.types(&memory);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
-    let view = View::new(pid, &live, &opened, tids);
-    let moment = view.moment(options.pause);
+    let view = View::new(pid, &live, &opened, tids, maps);
+    let before = Cached::new(live);
+    let mut moment = view.moment(options.pause, &|memory, seen| {
+        if let Some(wanted) = options.locals {
+            let steady = Reader { memory: &before, layout: &view.layout, types: &types };
+            locals::rehearse(memory, steady, seen, wanted);
+        }
+    });
+    let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
         return Err(AttachError::NotInitialised { pid });
     }
-    Ok(resolve(&opened, &types, &view, &moment, &live))
+    let (steady, again) = (Cached::new(live), Cached::new(live));
+    let plan = options.locals.map(|wanted| Plan { wanted, steady: &steady, again: Some(&again) });
+    let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan);
+    if let Some(frozen) = frozen {
+        let Thawed { held, early } = frozen.thaw();
+        stacks.paused = held;
+        stacks.torn |= early;
+    }
+    Ok(stacks)
 }
 
 /// The stacks of a process that stands still, from whatever holds its memory and tells of its threads: without a stop,
 /// and without the process.
-pub fn of_still<P: ReadMemory + Tasks>(
+pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     pid: i32,
     maps: &Maps,
     process: &P,
+    locals: Option<Wanted>,
 ) -> Result<ProcessStacks, StillError> {
     let memory = Cached::new(process);
-    let runtime = spyhole_cpython::locate(&memory, maps)?;
+    let runtime = spyhole_cpython::locate(&memory, maps, process)?;
     let version = runtime.version.ok_or(StillError::NotInitialised)?;
     let opened = Opened::of(&memory, runtime, version)?;
-    let types = Types::find(&memory, &opened.runtime);
+    let types = opened.types(&memory);
     let tids = process.by_inner_id().unwrap_or_default();
-    let view = View::new(pid, process, &opened, tids);
+    let view = View::new(pid, process, &opened, tids, maps.clone());
     let moment = view.still(process);
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
-    Ok(resolve(&opened, &types, &view, &moment, process))
+    let plan = locals.map(|wanted| Plan { wanted, steady: &memory, again: None });
+    Ok(resolve(&opened, &types, &view, &moment, process, plan))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -154,6 +187,15 @@ pub enum StillError {
     Unknown(#[from] OpenError),
 }
 
+/// How local variables are told.
+struct Plan<'a> {
+    wanted: Wanted,
+    /// What does not change is read here.
+    steady: &'a dyn ReadMemory,
+    /// What is there when all is told; `None` where nothing can change.
+    again: Option<&'a dyn ReadMemory>,
+}
+
 /// Looks up what the addresses of a moment mean.
 fn resolve<M: ReadMemory>(
     opened: &Opened,
@@ -161,6 +203,7 @@ fn resolve<M: ReadMemory>(
     view: &View,
     moment: &Moment<M>,
     tasks: &dyn Tasks,
+    plan: Option<Plan<'_>>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -173,6 +216,9 @@ fn resolve<M: ReadMemory>(
             )
         })
         .collect();
+    if !opened.roots.knows_holders() {
+        notes.push("who holds its GIL is not known: the program tells nothing of itself".into());
+    }
     if let Some(reason) = &moment.not_paused {
         notes.push(format!("it was read while it ran: {reason}"));
     }
@@ -183,22 +229,38 @@ fn resolve<M: ReadMemory>(
         .flat_map(|i| i.threads.iter().map(|thread| (i.state.id, thread.state)))
         .collect();
     let doubtful = threads::doubtful(&view.layout, &all);
+    if let Some(descriptor) = view.descriptor {
+        let idents = all.iter().map(|(_, thread)| descriptor.place(thread.ident));
+        moment.memory.prefetch(idents);
+    }
+    let unknown = all
+        .iter()
+        .filter(|(_, thread)| doubtful.contains(&thread.address))
+        .filter(|(_, thread)| view.tid(&moment.memory, thread, &doubtful).is_none());
+    let unknown = unknown.count();
     let stopped = tasks.is_stopped();
-    if !doubtful.is_empty() {
+    if unknown > 0 {
         notes.push(format!(
             "which native threads run {} of its sub-interpreters is not known: Python {version} keeps others' numbers",
-            doubtful.len()
+            unknown
         ));
     }
+    let beyond = || moment.memory.went_beyond();
     let mut resolver = Resolver {
         reader,
         tasks,
         stopped,
         doubtful,
-        codes: HashMap::new(),
-        modules: HashMap::new(),
+        codes: QuickMap::default(),
+        modules: QuickMap::default(),
+        frames: QuickMap::default(),
+        locals: plan.as_ref().map(|plan| {
+            let steady = Reader { memory: plan.steady, ..reader };
+            let locals = Locals::new(reader, steady, plan.wanted);
+            if plan.again.is_some() { locals.telling(&beyond) } else { locals }
+        }),
     };
-    let interpreters = moment
+    let mut interpreters: Vec<InterpreterStacks> = moment
         .interpreters
         .iter()
         .map(|interpreter| {
@@ -214,6 +276,9 @@ fn resolve<M: ReadMemory>(
             }
         })
         .collect();
+    if let (Some(locals), Some(again)) = (resolver.locals, plan.and_then(|plan| plan.again)) {
+        locals.check(&mut interpreters, &Reader { memory: again, ..reader });
+    }
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
     ProcessStacks {
@@ -234,8 +299,11 @@ struct Resolver<'a> {
     stopped: bool,
     /// States whose numbers may be another thread's.
     doubtful: HashSet<Address>,
-    codes: HashMap<Address, Option<Code>>,
-    modules: HashMap<Address, Option<Arc<str>>>,
+    codes: QuickMap<Address, Option<Code>>,
+    modules: QuickMap<Address, Option<Arc<str>>>,
+    /// Frames by what they run, where they are in it, and their globals; without their locals.
+    frames: QuickMap<(Address, u64, Address), StackFrame>,
+    locals: Option<Locals<'a>>,
 }
 
 impl Resolver<'_> {
@@ -246,8 +314,7 @@ impl Resolver<'_> {
         name: Option<&ThreadName>,
         holds_gil: bool,
     ) -> ThreadStack {
-        let doubtful = self.doubtful.contains(&thread.state.address);
-        let tid = view.tid(self.reader.memory, &thread.state).filter(|_| !doubtful);
+        let tid = view.tid(self.reader.memory, &thread.state, &self.doubtful);
         let (state, syscall) = match tid {
             Some(_) if self.stopped => (ThreadState::Stopped, None),
             Some(tid) => doing(self.tasks.activity(tid)),
@@ -264,23 +331,40 @@ impl Resolver<'_> {
             holds_gil,
             torn: thread.moved || thread.stack.end == End::Torn,
             cut: thread.stack.end == End::Cut,
-            frames: thread.stack.frames.iter().filter_map(|frame| self.frame(frame)).collect(),
+            frames: thread.stack.frames.iter().map(|frame| self.frame(frame)).collect(),
         }
     }
 
-    /// `None` for a frame that runs no Python code.
-    fn frame(&mut self, frame: &RawFrame) -> Option<StackFrame> {
+    fn frame(&mut self, frame: &RawFrame) -> StackFrame {
+        let key = (frame.code, frame.position, frame.globals);
+        let mut resolved = match self.frames.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let resolved = self.resolve(frame);
+                self.frames.insert(key, resolved.clone());
+                resolved
+            }
+        };
+        if let Some(locals) = &mut self.locals
+            && resolved.function.is_some()
+        {
+            (resolved.locals, resolved.locals_cut) = locals.of(frame);
+        }
+        resolved
+    }
+
+    fn resolve(&mut self, frame: &RawFrame) -> StackFrame {
         let reader = self.reader;
         let code =
             self.codes.entry(frame.code).or_insert_with(|| Code::read(&reader, frame.code).ok());
-        let Some(code) = code else { return Some(StackFrame::default()) };
+        let Some(code) = code else { return StackFrame::default() };
         let location = code.location(&reader, frame);
         let module = self
             .modules
             .entry(frame.globals)
             .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
             .clone();
-        Some(StackFrame {
+        StackFrame {
             function: Some(code.function.clone()),
             module,
             file: Some(code.file.clone()),
@@ -290,7 +374,8 @@ impl Resolver<'_> {
             end_column: location.end_column,
             source: SourceLine::Unknown,
             locals: Vec::new(),
-        })
+            locals_cut: false,
+        }
     }
 }
 

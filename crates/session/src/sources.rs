@@ -34,47 +34,64 @@ impl Sources {
 
     /// Puts the lines into all frames, and what is missing into the notes.
     pub(crate) fn quote(self, process: &mut ProcessStacks) {
-        let mut wanted: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
+        // Frames of one code share its name: by the place of the text most are known without comparing it.
+        let mut slots: HashMap<(*const u8, u32), usize> = HashMap::new();
+        let mut places: Vec<(usize, u32)> = Vec::new();
+        let mut files: Vec<Arc<str>> = Vec::new();
+        let mut numbers: HashMap<Arc<str>, usize> = HashMap::new();
         for frame in frames(process) {
-            if let Some((file, line)) = place(frame)
-                && (wanted.len() < FILES_AT_MOST || wanted.contains_key(file))
-            {
-                let lines = wanted.entry(Arc::clone(file)).or_default();
-                if lines.last() != Some(&line) {
-                    lines.push(line);
-                }
-            }
+            let Some((file, line)) = place(frame) else { continue };
+            slots.entry((file.as_ptr(), line)).or_insert_with(|| {
+                let number = *numbers.entry(Arc::clone(file)).or_insert_with(|| {
+                    files.push(Arc::clone(file));
+                    files.len() - 1
+                });
+                places.push((number, line));
+                places.len() - 1
+            });
         }
-        if wanted.is_empty() {
+        if files.is_empty() {
             return;
         }
-        let (Some(files), Ok(begun)) = (self.0, image::begun(process.pid)) else {
+        files.truncate(FILES_AT_MOST);
+        let (Some(opened), Ok(begun)) = (self.0, image::begun(process.pid)) else {
             process.notes.push("no source lines: whose files it may read is not known".to_owned());
             return;
         };
-        let wanted: Vec<(Arc<str>, Vec<u32>)> = wanted.into_iter().collect();
-        let names = wanted.iter().map(|(file, _)| file.as_bytes().to_vec()).collect();
-        let contents = files.read(names, LIMIT);
-        process.notes.extend(note(&wanted, &contents, begun));
-        let mut known: HashMap<(Arc<str>, u32), SourceLine> = HashMap::new();
-        for ((file, lines), content) in wanted.into_iter().zip(&contents) {
-            let Ok(content) = content else { continue };
-            if content.changed > begun {
-                known.extend(lines.iter().map(|n| ((Arc::clone(&file), *n), SourceLine::Changed)));
-            } else {
-                let quoted = quoted(&content.bytes, lines);
-                known.extend(quoted.into_iter().map(|(n, line)| ((Arc::clone(&file), n), line)));
+        let names = files.iter().map(|file| file.as_bytes().to_vec()).collect();
+        let contents = opened.read(names, LIMIT);
+        process.notes.extend(notes(&files, &contents, begun));
+        let mut wanted: Vec<Vec<u32>> = vec![Vec::new(); files.len()];
+        for (number, line) in &places {
+            if let Some(lines) = wanted.get_mut(*number) {
+                lines.push(*line);
             }
         }
+        let known: Vec<HashMap<u32, SourceLine>> = wanted
+            .into_iter()
+            .zip(&contents)
+            .map(|(lines, content)| match content {
+                Err(_) => HashMap::new(),
+                Ok(content) if content.changed > begun => {
+                    lines.into_iter().map(|line| (line, SourceLine::Changed)).collect()
+                }
+                Ok(content) => quoted(&content.bytes, lines).into_iter().collect(),
+            })
+            .collect();
+        let lines: Vec<SourceLine> = places
+            .iter()
+            .map(|(number, line)| known.get(*number).and_then(|lines| lines.get(line)))
+            .map(|line| line.cloned().unwrap_or_default())
+            .collect();
         let mut left = LINES_AT_MOST;
         for frame in frames_mut(process) {
             let Some((file, line)) = place(frame) else { continue };
-            let Some(source) = known.get(&(Arc::clone(file), line)) else { continue };
-            if let SourceLine::Text(text) = source {
+            let Some(slot) = slots.get(&(file.as_ptr(), line)) else { continue };
+            if let SourceLine::Text(text) = &lines[*slot] {
                 let Some(rest) = left.checked_sub(text.len()) else { continue };
                 left = rest;
             }
-            frame.source = source.clone();
+            frame.source = lines[*slot].clone();
         }
     }
 }
@@ -96,17 +113,17 @@ fn place(frame: &StackFrame) -> Option<(&Arc<str>, u32)> {
 }
 
 /// What should be known of lines that are not quoted.
-fn note(
-    wanted: &[(Arc<str>, Vec<u32>)],
+fn notes(
+    files: &[Arc<str>],
     contents: &[Result<Content, Refused>],
     begun: SystemTime,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut names: Vec<&str> = wanted
+    let mut names: Vec<&str> = files
         .iter()
         .zip(contents)
         .filter(|(_, content)| content.as_ref().is_ok_and(|content| content.changed > begun))
-        .map(|((file, _), _)| &**file)
+        .map(|(file, _)| &**file)
         .collect();
     names.sort_unstable();
     if !names.is_empty() {

@@ -165,10 +165,10 @@ fn add(spec: &Spec, resolved: &mut Resolved) -> Result<(), ResolveError> {
 
 /// Those among `pids` that run Python; how many they are. One that ends meanwhile is passed over.
 fn hold_pythons(pids: impl Iterator<Item = i32>, resolved: &mut Resolved) -> usize {
-    let mut recogniser = processes::recogniser();
+    let mut pythons = processes::Pythons::new();
     let mut count = 0;
     for pid in pids {
-        if recogniser.recognise(pid).is_some() && hold(pid, None, resolved).is_ok() {
+        if pythons.recognise(pid).is_some() && hold(pid, None, resolved).is_ok() {
             count += 1;
         }
     }

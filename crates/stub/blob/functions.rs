@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::kernel::*;
 use crate::params::*;
+use crate::sessions::hang_up_sessions;
 use crate::watcher::interrupt;
 use crate::{Object, P};
 
@@ -198,6 +199,17 @@ unsafe extern "C" fn stub_spawn(own: Object, callable: Object) -> Object {
         count.store(n as u64 + 1, Ordering::Release);
     }
     call!(p, PyBool_FromLong((failed == 0) as i64))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_hangup(own: Object, _: Object) -> Object {
+    let p = page(own);
+    if !is_closed(p) {
+        hang_up_sessions(p);
+        hang_up((*p).descriptors[1]);
+        hang_up((*p).descriptors[3]);
+    }
+    none(p)
 }
 
 #[unsafe(no_mangle)]

@@ -123,6 +123,12 @@ pub(crate) unsafe fn read_exactly(fd: i32, mut to: u64, mut length: i64) -> bool
     true
 }
 
+/// Ends a connection for both sides, and for all that wait on it.
+pub(crate) unsafe fn hang_up(fd: i32) {
+    const SHUT_RDWR: i64 = 2;
+    system(SYS_SHUTDOWN, fd as i64, SHUT_RDWR, 0, 0, 0, 0);
+}
+
 pub(crate) unsafe fn close(fd: i32) {
     system(SYS_CLOSE, fd as i64, 0, 0, 0, 0, 0);
 }

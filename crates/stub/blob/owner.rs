@@ -82,7 +82,14 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
         call!(p, pthread_detach(call!(p, pthread_self())));
     }
     let descriptors = &raw mut (*p).descriptors as *mut i32;
+    // Our page stands for the library that the handler belongs to.
+    if (*p).session == 0 {
+        call!(p, __register_atfork(0, 0, (*p).fork_entry, p));
+    }
     if !open_channels(p, descriptors) {
+        if (*p).session == 0 {
+            call!(p, __cxa_finalize(p));
+        }
         end_session(p, true);
         return 1;
     }
@@ -91,17 +98,60 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     let mut go = 0_u8;
     let began = wait_for(main, POLLIN, 1000)
         && system(SYS_READ, main as i64, &raw mut go as i64, 1, 0, 0, 0) == 1;
-    close(*descriptors);
-    close(*descriptors.add(2));
+    forget(descriptors);
+    forget(descriptors.add(2));
     let mut unmap = true;
     if began {
         unmap = serve(p, main);
     }
-    close(main);
-    close(*descriptors.add(3));
+    // Takes the handlers of that library out (glibc's stdlib/cxa_finalize.c).
+    if (*p).session == 0 {
+        call!(p, __cxa_finalize(p));
+    }
+    forget(descriptors.add(1));
+    forget(descriptors.add(3));
     end_session(p, unmap);
     unmap as i32
 }}
+
+/// Closes a descriptor. Its number is struck out first: a child that is forked in between rather keeps the descriptor
+/// than closes another that got the same number.
+unsafe fn forget(descriptor: *mut i32) {
+    let fd = descriptor.read_volatile();
+    descriptor.write_volatile(-1);
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    close(fd);
+}
+
+/// In a child that the program has forked, however it did: it is none of the client's business, and must not keep the
+/// channels open.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_forked() {
+    let p = here();
+    word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
+    close_all(p);
+    let sessions = &raw const (*p).sessions as *const Session;
+    let mut i = 0;
+    while i < SESSIONS_AT_MOST {
+        let page = (*sessions.add(i)).page as P;
+        if !page.is_null() {
+            word(&raw mut (*page).closed).store(1, Ordering::SeqCst);
+            close_all(page);
+        }
+        i += 1;
+    }
+}
+
+unsafe fn close_all(p: P) {
+    let mut i = 0;
+    while i < 4 {
+        let fd = (*p).descriptors[i];
+        if fd >= 0 {
+            close(fd);
+        }
+        i += 1;
+    }
+}
 
 pub(crate) unsafe fn open_channels(p: P, descriptors: *mut i32) -> bool {
     const AF_UNIX: i64 = 1;
@@ -116,8 +166,8 @@ pub(crate) unsafe fn open_channels(p: P, descriptors: *mut i32) -> bool {
         return true;
     }
     if i == 4 {
-        close(*descriptors);
-        close(*descriptors.add(1));
+        forget(descriptors);
+        forget(descriptors.add(1));
     }
     (*p).error = -failed as i32;
     word(&raw mut (*p).state).store(state::FAILED, Ordering::Release);
@@ -182,8 +232,7 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
             leave(p, held);
         }
     }
-    const SHUT_RDWR: i64 = 2;
-    system(SYS_SHUTDOWN, (*p).descriptors[3] as i64, SHUT_RDWR, 0, 0, 0, 0);
+    hang_up((*p).descriptors[3]);
     if (*p).watcher != 0 {
         call!(p, pthread_join((*p).watcher, 0));
     }

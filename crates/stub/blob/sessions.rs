@@ -51,8 +51,10 @@ unsafe fn start_session(p: P, page: P, interpreter: u64, id: i64) -> bool {
     call!(p, pthread_attr_setstacksize(attributes, (*p).stack_size));
     let mut thread = 0_u64;
     (*session).ended = 0;
+    (*session).page = page as u64;
     let failed = call!(p, pthread_create(&raw mut thread, attributes, (*p).owner_entry, page) -> i32);
     if failed != 0 {
+        (*session).page = 0;
         system(SYS_MUNMAP, page as i64, length, 0, 0, 0, 0);
         return false;
     }
@@ -88,7 +90,37 @@ pub(crate) unsafe fn end_session(p: P, unmap: bool) {
     if !unmap {
         AtomicU64::from_ptr(&raw mut (*here()).kept).store(1, Ordering::Release);
     }
+    // A page that stays has no descriptors any more.
+    lock_pages();
+    (*session).page = 0;
+    unlock_pages();
     AtomicU64::from_ptr(&raw mut (*session).ended).store(1, Ordering::Release);
+}
+
+unsafe fn lock_pages() {
+    while word(&raw mut (*here()).pages_lock).swap(1, Ordering::Acquire) != 0 {
+        pause(50);
+    }
+}
+
+unsafe fn unlock_pages() {
+    word(&raw mut (*here()).pages_lock).store(0, Ordering::Release);
+}
+
+/// Ends the channels of all further agents.
+pub(crate) unsafe fn hang_up_sessions(p: P) {
+    let sessions = &raw const (*p).sessions as *const Session;
+    lock_pages();
+    let mut i = 0;
+    while i < SESSIONS_AT_MOST {
+        let other = (*sessions.add(i)).page as P;
+        if !other.is_null() {
+            hang_up((*other).descriptors[1]);
+            hang_up((*other).descriptors[3]);
+        }
+        i += 1;
+    }
+    unlock_pages();
 }
 
 /// Waits for all further agents. Whether the pages of one have to stay.

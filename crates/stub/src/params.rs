@@ -27,6 +27,8 @@ functions! {
     pthread_attr_setstack,
     pthread_attr_setstacksize,
     __errno_location,
+    __register_atfork,
+    __cxa_finalize,
     // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
     Py_IsInitialized,
     PyGILState_Ensure,
@@ -83,7 +85,7 @@ pub const OPTIONAL: &[&str] =
     &["PyEval_ThreadsInitialized", "PyEval_InitThreads", "PyInterpreterState_GetID"];
 
 /// The stub's functions that Python sees, in this order.
-pub const METHODS: usize = 12;
+pub const METHODS: usize = 13;
 
 /// CPython's `PyMethodDef` (Include/methodobject.h).
 #[repr(C)]
@@ -129,6 +131,8 @@ pub struct Session {
     pub thread: u64,
     /// Its thread touches nothing any more but its own page, which it unmaps.
     pub ended: u64,
+    /// Its page, as long as that is its own.
+    pub page: u64,
 }
 
 /// What the first agent's watcher is told to start a further one: these four numbers follow the record.
@@ -144,9 +148,9 @@ pub const LATCHES: usize = SPAWNED_AT_MOST + 2;
 pub const SESSIONS_AT_MOST: usize = 32;
 
 /// Bytes of the read-execute mapping; the read-write one follows it directly.
-pub const CODE_LENGTH: u64 = 0x4000;
+pub const CODE_LENGTH: u64 = 0x6000;
 /// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
-pub const TEMPLATE: u64 = 0x2000;
+pub const TEMPLATE: u64 = 0x3000;
 /// The watcher's stack ends the read-write mapping.
 pub const WATCHER_STACK: u64 = 0x4_0000;
 pub const PARAMS_LENGTH: u64 = 0x2000;
@@ -236,6 +240,8 @@ pub struct Params {
     pub session: u64,
     /// A further agent's page has to stay, and so has the code.
     pub kept: u64,
+    /// Held while the page of a further agent is used by somebody else, or taken away.
+    pub pages_lock: u32,
     /// Threads of ours that have a state in the lent interpreter.
     pub inside: u32,
     /// The watcher has one there, or is about to.
@@ -255,6 +261,7 @@ pub struct Params {
     pub owner_entry: u64,
     pub watcher_entry: u64,
     pub spawned_entry: u64,
+    pub fork_entry: u64,
     pub watcher: u64,
     pub control: u64,
     pub functions: [u64; FUNCTIONS],

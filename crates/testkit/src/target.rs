@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
@@ -123,7 +124,7 @@ impl Start {
                 return Err(failed(source));
             }
         };
-        let stderr = collect(child.stderr.take().expect("stderr is piped"));
+        let (stderr, errors) = collect(child.stderr.take().expect("stderr is piped"));
         let mut target = Target {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().expect("stdout is piped"),
@@ -132,6 +133,7 @@ impl Start {
             child,
             watchdog,
             stderr,
+            errors: Some(errors),
             deadline: Instant::now() + self.limit,
             ready: Value::Null,
             start: self,
@@ -174,6 +176,8 @@ pub struct Target {
     /// Bytes of stdout after the last line that was taken.
     unread: Vec<u8>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Reads its stderr.
+    errors: Option<JoinHandle<()>>,
     watchdog: Watchdog,
     deadline: Instant,
     ready: Value,
@@ -204,6 +208,14 @@ impl Target {
     pub fn stderr(&self) -> String {
         let bytes = self.stderr.lock().expect("the reader does not panic");
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// All that it wrote to stderr, after its end; waits for the end of all processes that have it open.
+    pub fn whole_stderr(&mut self) -> String {
+        if let Some(errors) = self.errors.take() {
+            errors.join().expect("the reader does not panic");
+        }
+        self.stderr()
     }
 
     /// Writes one line to its stdin.
@@ -359,11 +371,11 @@ impl Drop for Target {
 }
 
 /// Reads a pipe to its end beside everything else, so that the target never blocks on it.
-fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
+fn collect(mut pipe: impl Read + Send + 'static) -> (Arc<Mutex<Vec<u8>>>, JoinHandle<()>) {
     const MOST: usize = 1 << 20;
     let kept = Arc::new(Mutex::new(Vec::new()));
     let bytes = Arc::clone(&kept);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(length @ 1..) = pipe.read(&mut chunk) {
             let mut bytes = bytes.lock().expect("nobody panics with the lock");
@@ -371,7 +383,7 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
             bytes.extend_from_slice(&chunk[..room]);
         }
     });
-    kept
+    (kept, reader)
 }
 
 /// The folder of the targets as seen from inside a root, where they are copied to.

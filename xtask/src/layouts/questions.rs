@@ -51,6 +51,7 @@ pub(super) const QUESTIONS: &[Question] = &[
             "offsetof(PyThreadState, cframe)",
         ],
     ),
+    ask("thread.c_stack", &["offsetof(PyThreadState, cframe)"]),
     ask("cframe.frame", &["offsetof(_PyCFrame, current_frame)", "offsetof(CFrame, current_frame)"]),
     ask(
         "frame.previous",
@@ -81,7 +82,13 @@ pub(super) const QUESTIONS: &[Question] = &[
         "frame.locals",
         &["offsetof(_PyInterpreterFrame, localsplus)", "offsetof(PyFrameObject, f_localsplus)"],
     ),
+    ask(
+        "frame.namespace",
+        &["offsetof(_PyInterpreterFrame, f_locals)", "offsetof(PyFrameObject, f_locals)"],
+    ),
+    ask("frame.of_object", &["offsetof(PyFrameObject, f_frame)"]),
     ask("code.name", &["offsetof(PyCodeObject, co_name)"]),
+    ask("code.flags", &["offsetof(PyCodeObject, co_flags)"]),
     ask("code.qualified_name", &["offsetof(PyCodeObject, co_qualname)"]),
     ask("code.file", &["offsetof(PyCodeObject, co_filename)"]),
     ask("code.first_line", &["offsetof(PyCodeObject, co_firstlineno)"]),
@@ -100,10 +107,12 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("type.name", &["offsetof(PyTypeObject, tp_name)"]),
     ask("type.basic_size", &["offsetof(PyTypeObject, tp_basicsize)"]),
     ask("type.item_size", &["offsetof(PyTypeObject, tp_itemsize)"]),
+    ask("type.repr", &["offsetof(PyTypeObject, tp_repr)"]),
     ask("type.flags", &["offsetof(PyTypeObject, tp_flags)"]),
     ask("type.dict", &["offsetof(PyTypeObject, tp_dict)"]),
     ask("type.mro", &["offsetof(PyTypeObject, tp_mro)"]),
     ask("type.dict_offset", &["offsetof(PyTypeObject, tp_dictoffset)"]),
+    ask("type.heap_name", &["offsetof(PyHeapTypeObject, ht_name)"]),
     ask("type.qualified_name", &["offsetof(PyHeapTypeObject, ht_qualname)"]),
     ask("type.cached_keys", &["offsetof(PyHeapTypeObject, ht_cached_keys)"]),
     ask("text.length", &["offsetof(PyASCIIObject, length)"]),
@@ -118,6 +127,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("dict.used", &["offsetof(PyDictObject, ma_used)"]),
     ask("dict.keys", &["offsetof(PyDictObject, ma_keys)"]),
     ask("dict.values", &["offsetof(PyDictObject, ma_values)"]),
+    ask("dict.length", &["sizeof(PyDictObject)"]),
     ask("values.items", &["offsetof(PyDictValues, values)"]),
     ask("values.valid", &["offsetof(PyDictValues, valid)"]),
     ask("set.used", &["offsetof(PySetObject, used)"]),
@@ -135,10 +145,31 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("complex.value", &["offsetof(PyComplexObject, cval)"]),
     ask("cell.value", &["offsetof(PyCellObject, ob_ref)"]),
     ask("function.qualified_name", &["offsetof(PyFunctionObject, func_qualname)"]),
+    ask("function.module", &["offsetof(PyFunctionObject, func_module)"]),
     ask("method.function", &["offsetof(PyMethodObject, im_func)"]),
     ask("method.self", &["offsetof(PyMethodObject, im_self)"]),
     // `PyModuleObject` is in no header before 3.11 (Objects/moduleobject.c): the dict is its first field.
     ask("module.dict", &["offsetof(PyModuleObject, md_dict)", "sizeof(PyObject)"]),
+    ask("slice.start", &["offsetof(PySliceObject, start)"]),
+    ask("exception.args", &["offsetof(PyBaseExceptionObject, args)"]),
+    ask("builtin.definition", &["offsetof(PyCFunctionObject, m_ml)"]),
+    ask("builtin.self", &["offsetof(PyCFunctionObject, m_self)"]),
+    ask("descriptor.owner", &["offsetof(PyDescrObject, d_type)"]),
+    ask("descriptor.name", &["offsetof(PyDescrObject, d_name)"]),
+    ask("descriptor.member", &["offsetof(PyMemberDescrObject, d_member)"]),
+    ask("member.kind", &["offsetof(PyMemberDef, type)"]),
+    ask("member.offset", &["offsetof(PyMemberDef, offset)"]),
+    ask("generator.qualified_name", &["offsetof(PyGenObject, gi_qualname)"]),
+    ask("weakref.object", &["offsetof(PyWeakReference, wr_object)"]),
+    ask("date.data", &["offsetof(PyDateTime_Date, data)"]),
+    ask("time.has_zone", &["offsetof(PyDateTime_Time, hastzinfo)"]),
+    ask("time.data", &["offsetof(PyDateTime_Time, data)"]),
+    ask("time.fold", &["offsetof(PyDateTime_Time, fold)"]),
+    ask("time.zone", &["offsetof(PyDateTime_Time, tzinfo)"]),
+    ask("datetime.data", &["offsetof(PyDateTime_DateTime, data)"]),
+    ask("datetime.fold", &["offsetof(PyDateTime_DateTime, fold)"]),
+    ask("datetime.zone", &["offsetof(PyDateTime_DateTime, tzinfo)"]),
+    ask("delta.days", &["offsetof(PyDateTime_Delta, days)"]),
     // Where the process publishes its own numbers (3.13+).
     ask(
         "published.runtime.interpreters",
@@ -199,6 +230,8 @@ pub(super) const HEAD: &str = r#"#define Py_BUILD_CORE 1
 #include <stdio.h>
 #include <Python.h>
 #include <frameobject.h>
+#include <structmember.h>
+#include <datetime.h>
 #define HAS(name) __has_include(name)
 #if HAS("internal/pystate.h")
 #include "internal/pystate.h"

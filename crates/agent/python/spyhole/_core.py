@@ -179,16 +179,19 @@ def capture():
 
 
 def release():
+    while streams:
+        put_back(sys, *streams.pop())
+
+
+def put_back(place, name, mine):
     # Put back only what is still ours. In whatever order nested agents end,
     # the last one finds the original below stand-ins that are dead by then.
-    while streams:
-        name, stream = streams.pop()
-        stream.spyhole[1] = None
-        there = getattr(sys, name, None)
-        if there is stream:
-            while 'spyhole' in type(there).__dict__ and there.spyhole[1] is None:
-                there = there.spyhole[0]
-            setattr(sys, name, there)
+    mine.spyhole[1] = None
+    there = getattr(place, name, None)
+    if there is mine:
+        while 'spyhole' in type(there).__dict__ and there.spyhole[1] is None:
+            there = there.spyhole[0]
+        setattr(place, name, there)
 
 
 # ---- one evaluation
@@ -277,6 +280,10 @@ def op_eval(request):
             break
         except BaseException:
             pass
+    # A KeyboardInterrupt that passed an `exec` of text is remembered, and would
+    # make the program end as if by SIGINT; the next `exec` forgets it
+    # (Python/pythonrun.c, run_eval_code_obj, 3.8 on).
+    exec('', {'__builtins__': names})
     if posix.getpid() != pid:       # the code forked and its child came back
         posix._exit(0)
     captured.pop(ident, None)
@@ -358,6 +365,119 @@ def control(op, job):
             tell(refusal(job, error))
 
 
+# ---- the program's own end
+
+class Ending(object):
+    # Stands where threading._shutdown was, which the main thread calls when
+    # it has run to its end. Soon after, no other thread may run Python; one
+    # that tries to is ended by pthread_exit up to 3.13 (Python/ceval_gil.h,
+    # tstate_must_exit), which aborts the process where libgcc_s cannot be
+    # loaded. So we are gone before.
+    __slots__ = ('spyhole',)        # [what was there, step or None]
+
+    def __init__(self, under, step):
+        self.spyhole = [under, step]
+
+    def __call__(self):
+        if self.spyhole[0] is not None:
+            self.spyhole[0]()
+        step = self.spyhole[1]
+        if step is not None:
+            step()
+
+
+def leave_in_time():
+    # In the program's main thread: as if the client had gone. Our threads
+    # close the channel when they are through with Python. AGENT may be
+    # emptied at any moment after the first line.
+    try:
+        here, fstat, mine, lock = posix.getpid(), posix.fstat, stub_fd, modules['_thread'].allocate_lock()
+        if here != pid:             # a child that the program forked
+            return
+        channel = fstat(mine).st_ino
+        lock.acquire()
+        stub_hangup()
+        for _ in range(100):
+            lock.acquire(True, .001)
+            if fstat(mine).st_ino != channel:
+                break
+    except (OSError, NameError):
+        pass
+
+
+def see_the_end():
+    threading = modules.get('threading')
+    if sys.version_info >= (3, 14):
+        return
+    if hasattr(threading, '_shutdown'):
+        ending = Ending(threading._shutdown, leave_in_time)
+        threading._shutdown = ending
+        undo.append(('threading._shutdown', lambda: put_back(threading, '_shutdown', ending)))
+    elif 'atexit' in modules or sys.version_info >= (3, 10):
+        # Before 3.10 the interpreter refers to the module, and not the other
+        # way round: one that we imported could not be dropped again.
+        had = 'atexit' in modules
+        import atexit
+        if not had:
+            del modules['atexit']
+        ending = Ending(None, leave_in_time)
+        atexit.register(ending)
+        undo.append(('atexit', lambda: atexit.unregister(ending)))
+
+
+# ---- the program's forks
+
+class OnlyOurs(object):
+    # From 3.12 on a fork with more than one thread makes a DeprecationWarning
+    # (Modules/posixmodule.c, warn_about_fork_with_threads). This matches it as
+    # a filter's pattern where the program has but one thread, and all others
+    # are ours.
+    __slots__ = ()
+
+    def match(self, text):
+        try:
+            if 'is multi-threaded, use of ' not in text or posix.getpid() != pid:
+                return None
+            tasks = '/proc/self/task/'
+            if sum(not is_ours(tasks + task) for task in posix.listdir(tasks)) > 1:
+                return None
+            # Made for this warning, and empty but for a number.
+            space = sys._getframe(1).f_globals
+            if not set(space.get('__warningregistry__', 'none')) - {'version'}:
+                del space['__warningregistry__']
+            return True
+        except (NameError, OSError):    # the agent ended meanwhile
+            return None
+
+
+def is_ours(task):
+    # The stub names its threads, and they pass the name on.
+    fd = posix.open(task + '/comm', posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 16) == b'spyhole\n'
+    finally:
+        posix.close(fd)
+
+
+def allow_forks():
+    if sys.version_info < (3, 12):
+        return
+    entry = 'ignore', OnlyOurs(), DeprecationWarning, None, 0
+    # Two lists, while the program is in a `warnings.catch_warnings`.
+    for name in 'warnings', '_warnings':
+        filters = getattr(modules.get(name), 'filters', None)
+        if type(filters) is list and entry not in filters:
+            filters.insert(0, entry)
+    undo.append(('warnings.filters', lambda: disallow_forks(entry)))
+
+
+def disallow_forks(entry):
+    for name in 'warnings', '_warnings':
+        filters = getattr(modules.get(name), 'filters', None)
+        if type(filters) is list and entry in filters:
+            filters.remove(entry)
+
+
 # ---- the end
 
 def farewell(request):
@@ -406,6 +526,10 @@ def leave():
 
 
 stub_control(control)
+# The end of another interpreter waits for us by itself.
+if not lent:
+    see_the_end()
+allow_forks()
 tell({'ev': 'hello', 'pid': pid, 'python': list(sys.version_info), 'version': sys.version, 'thread': server,
       'interpreter': AGENT.get('stub_interpreter', 0), 'executable': getattr(sys, 'executable', None) or ''})
 serve()

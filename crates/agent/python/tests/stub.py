@@ -99,6 +99,11 @@ class Session(object):
         def stub_control(call):
             self.control_heard = call
 
+        def stub_hangup():
+            self.agent.shutdown(socket.SHUT_RDWR)
+            if self.control_heard is not None:
+                self.control_heard(0, 0)
+
         return {name: thing for name, thing in locals().items() if name != 'self'}
 
     def spawn(self, call):

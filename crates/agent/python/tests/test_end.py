@@ -176,7 +176,7 @@ def stub_take():
 space = {'__builtins__': __builtins__.__dict__, '__name__': 'spyhole', 'stub_fd': 0, 'stub_now': lambda: 0.0,
          'stub_ident': lambda: 1, 'stub_tid': lambda: 1, 'stub_send': stub_send, 'stub_take': stub_take,
          'stub_arm': lambda job: None, 'stub_disarm': lambda job: None, 'stub_spawn': lambda call: False,
-         'stub_control': lambda call: call(87, 1)}
+         'stub_control': lambda call: call(87, 1), 'stub_hangup': lambda: None}
 exec(compile(core, 'core', 'exec'), space)
 assert sorted(sys.modules) == modules, set(sys.modules) ^ set(modules)
 assert all(names == modules for names in seen), [set(names) ^ set(modules) for names in seen]

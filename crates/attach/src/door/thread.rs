@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use spyhole_cpython::layout;
 use spyhole_cpython::published::Published;
-use spyhole_cpython::version::runtime_address;
 use spyhole_cpython::{Opened, Runtime, Version};
 use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
@@ -116,7 +115,8 @@ pub(crate) fn choice() -> u64 {
 }
 
 fn is_switched_off(memory: &dyn ReadMemory, runtime: &Runtime) -> bool {
-    runtime_address(memory, &runtime.python)
+    runtime
+        .address(memory)
         .and_then(|at| Published::read(memory, at))
         .and_then(|p| p.remote_debugging(memory).ok().flatten())
         == Some(false)
@@ -158,6 +158,7 @@ impl Door for Thread {
         deadline: Instant,
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
+        refusal::check_borrowing(pid)?;
         let mut blueprint = look(process, options.override_opt_out, options.interpreter)?;
         let version = blueprint.version;
         let base = Address(blueprint.plan.base);
@@ -465,20 +466,13 @@ pub(crate) fn greet(
         thread: head[head::THREAD],
         main: take(head[head::MAIN])?,
         control: take(head[head::CONTROL])?,
-        base: shell.base,
-        page: shell.page,
+        base: Some(shell.base),
+        page: Some(shell.page),
         version: shell.version,
         others: Vec::new(),
         opened: None,
     };
-    let mut first = vec![b'G'];
-    let length = params::OPENING_HEADER + opening.compiled.len() + opening.source.len();
-    first.extend((length as u32).to_le_bytes());
-    first.extend(opening.magic.to_le_bytes());
-    first.extend((opening.compiled.len() as u32).to_le_bytes());
-    first.extend(&opening.compiled);
-    first.extend(&opening.source);
-    first.extend(&opening.frames);
+    let first = opening.message();
     link.send(&first)
         .map_err(|_| gone_or(process, AttachError::NoAnswer { pid, within: start.elapsed() }))?;
     Ok(link)

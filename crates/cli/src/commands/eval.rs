@@ -1,8 +1,9 @@
 //! `spyhole eval`: one piece of code in one or many processes, compared.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use spyhole_session::Cancel;
@@ -10,7 +11,7 @@ use spyhole_session::evaluate::{self, Request, Watch};
 use spyhole_session::model::{Answer, ErrorKind, EvalReport, Outcome as Answered};
 use spyhole_session::target::{self, Target};
 
-use super::{Outcome, questions};
+use super::{Outcome, questions, rounds};
 use crate::arguments::Entry;
 use crate::failure::{Failure, Kind};
 use crate::views::clock::Moment;
@@ -18,9 +19,6 @@ use crate::views::terminal::Terminal;
 use crate::views::watch::Changes;
 use crate::views::{answers, json, leaving};
 use crate::{audit, duration, interrupt};
-
-/// How often a wait between two rounds looks whether it should end.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Evaluate code in one or many processes, and compare what they answer
 #[derive(Args, Debug)]
@@ -165,41 +163,23 @@ impl Eval {
     ) -> Outcome {
         let mut watch = Watch::open(targets, request, cancel);
         let mut changes = Changes::default();
-        let mut outcome = Ok(0);
-        while !cancel.is_raised() {
-            let next = Instant::now() + period;
+        let outcome = rounds::every(period, cancel, || {
             let report = watch.round(cancel);
             if cancel.is_raised() {
-                break;
+                return Ok(ControlFlow::Continue(()));
             }
             for change in changes.of(&report, Moment::now()) {
-                let told = if self.json {
-                    terminal.json(&change.json, false)
-                } else {
-                    terminal.data(&change.text)
-                };
-                if let Err(error) = told {
-                    outcome = Err(Failure::from(error));
-                    break;
-                }
+                change.tell(terminal, self.json)?;
             }
-            if outcome.is_ok() {
-                outcome = ended(&report);
-            }
-            if outcome != Ok(0) {
-                break;
-            }
-            while Instant::now() < next && !cancel.is_raised() {
-                std::thread::sleep(TICK.min(next.saturating_duration_since(Instant::now())));
-            }
-        }
+            Ok(ended(&report))
+        });
         terminal.talk(&leaving::closings(&watch.close()));
         outcome
     }
 }
 
 /// A watch whose targets can none of them be asked any more is over.
-fn ended(report: &EvalReport) -> Outcome {
+fn ended(report: &EvalReport) -> ControlFlow<u8> {
     let lost = |answer: &Answer| match &answer.outcome {
         Answered::Error(error) => {
             matches!(
@@ -210,10 +190,10 @@ fn ended(report: &EvalReport) -> Outcome {
         Answered::Value(_) => false,
     };
     if report.answers.is_empty() || !report.answers.iter().all(lost) {
-        return Ok(0);
+        return ControlFlow::Continue(());
     }
     // The stream has told why; the exit code tells it again.
-    Ok(verdict(report, false).map_or(0, Kind::exit_code))
+    ControlFlow::Break(verdict(report, false).map_or(0, Kind::exit_code))
 }
 
 /// What the whole came to: nothing if all answered, the common failure if none did, else partial.
@@ -229,19 +209,7 @@ fn verdict(report: &EvalReport, interrupted: bool) -> Option<Kind> {
             Answered::Error(error) => Some(Kind::from(error.kind)),
         })
         .collect();
-    match kinds.as_slice() {
-        [] => Some(Kind::Failed),
-        kinds if kinds.iter().all(Option::is_none) => None,
-        kinds if kinds.iter().any(Option::is_none) => Some(Kind::Partial),
-        [first, rest @ ..] => {
-            let code = first.map(Kind::exit_code);
-            if rest.iter().all(|kind| kind.map(Kind::exit_code) == code) {
-                *first
-            } else {
-                Some(Kind::Partial)
-            }
-        }
-    }
+    if kinds.is_empty() { Some(Kind::Failed) } else { Kind::of_many(&kinds) }
 }
 
 fn first_failure(report: &EvalReport) -> Option<Failure> {

@@ -52,7 +52,7 @@ impl Help {
                 }
             }
         };
-        terminal.data(&text)?;
+        terminal.document(&text)?;
         Ok(0)
     }
 }

@@ -1,12 +1,15 @@
 //! One file a command: its arguments, its run, its examples. A new one is a file and a line in `arguments::Command`.
 
+pub(crate) mod close;
 pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod ps;
+pub(crate) mod python;
 mod questions;
+mod rounds;
 pub(crate) mod stack;
 
 use clap::Parser;
@@ -35,6 +38,8 @@ pub(crate) fn run() -> u8 {
         Command::Stack(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Close(command) => (command.run(&terminal), false),
+        Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),
         Command::Help(command) => (command.run(&terminal), false),
         Command::Generate(command) => (command.run(), false),
@@ -50,7 +55,7 @@ pub(crate) fn run() -> u8 {
 
 /// Help and version are data; everything else is a usage error, told in our voice.
 fn not_parsed(error: clap::Error) -> u8 {
-    let global = Global { verbose: false, color: Color::Auto, raw: false };
+    let global = Global { verbose: false, color: Color::Auto, raw: false, no_pager: true };
     let terminal = Terminal::new(&global);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -46,9 +46,9 @@ impl Ps {
         if self.json {
             terminal.json(&json::processes(&rows), true)?;
         } else if terminal.is_verbose() {
-            terminal.data(&view::details(&rows, terminal.is_raw()))?;
+            terminal.document(&view::details(&rows, terminal.is_raw()))?;
         } else {
-            terminal.data(&view::table(&rows, terminal.width(), terminal.is_raw()))?;
+            terminal.document(&view::table(&rows, terminal.width(), terminal.is_raw()))?;
             terminal.talk(&view::refusals(&rows));
         }
         Ok(0)

@@ -1,13 +1,22 @@
 //! `spyhole stack`: what each thread of a process does.
 
-use clap::Args;
-use spyhole_session::snapshot::{self, Look, Options};
-use spyhole_session::target;
+use std::ops::ControlFlow;
+use std::time::Duration;
 
-use super::Outcome;
+use clap::Args;
+use spyhole_session::locals::Wanted;
+use spyhole_session::model::Left;
+use spyhole_session::snapshot::{self, Look, Options, Pause};
+use spyhole_session::target::{self, Target};
+
+use super::{Outcome, questions, rounds};
 use crate::failure::{Failure, Kind};
+use crate::views::clock::Moment;
+use crate::views::leaving;
+use crate::views::stacks::changes::Changes;
 use crate::views::stacks::{self, Style};
 use crate::views::terminal::Terminal;
+use crate::{duration, interrupt};
 
 /// Show what each thread of a process does, read from outside
 #[derive(Args, Debug)]
@@ -15,12 +24,15 @@ use crate::views::terminal::Terminal;
     long_about = "Show what each thread of a process does: its frames, innermost first, whether it runs or in which system \
                   call it waits, and which one holds the GIL. All of it is read from outside, so it works when the process \
                   is hung or stopped. Only the thread that holds the GIL is stopped, for the moment of the copy.",
-    after_help = "Level: Look. Nothing runs in any process.\n\n\
+    after_help = "Level: Look. Nothing runs in any process. With `--freeze` Stop: all of its threads wait for the look.\n\n\
                   Examples:\n  \
                   spyhole stack 4123             all of its threads, equal stacks once\n  \
                   spyhole stack 4123 --all       each thread by itself\n  \
                   spyhole stack gunicorn         all processes with `gunicorn` in their command line\n  \
+                  spyhole stack 4123 --locals    with the values of local variables\n  \
                   spyhole stack 4123 --no-pause  stop nothing, and mark what changed meanwhile\n  \
+                  spyhole stack 4123 --watch 1s  what changes, each second\n  \
+                  spyhole stack 4123 --freeze    stop all threads until everything is looked up\n  \
                   spyhole stack 4123 --json      for scripts"
 )]
 pub(crate) struct Stack {
@@ -32,6 +44,24 @@ pub(crate) struct Stack {
     /// Stop no thread: each is read until it reads the same twice
     #[arg(long)]
     no_pause: bool,
+    /// Stop all threads until everything is looked up; they run again if this program dies
+    #[arg(long, conflicts_with_all = ["no_pause", "watch"])]
+    freeze: bool,
+    /// With `--freeze` and a part of a command line that several processes have: do not ask
+    #[arg(long, requires = "freeze")]
+    yes: bool,
+    /// Show the local variables of each frame
+    #[arg(long)]
+    locals: bool,
+    /// Characters of one value that are shown at most
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "locals")]
+    max: usize,
+    /// Show what stands under names like `password` and `token`, too
+    #[arg(long, requires = "locals")]
+    reveal: bool,
+    /// Look again and again, and print only the threads whose frames changed; Ctrl-C ends it
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    watch: Option<Duration>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -41,33 +71,77 @@ impl Stack {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let spec = target::parse(&self.target)?;
         let resolved = target::resolve(&spec)?;
-        let looks =
-            snapshot::of_all(&resolved.targets, Options { pause: !self.no_pause, sources: true });
+        if self.freeze {
+            questions::confirm(terminal, &resolved, self.yes)?;
+        }
+        match self.watch {
+            Some(period) => self.watch(terminal, &resolved.targets, period),
+            None => self.once(terminal, &resolved.targets),
+        }
+    }
+
+    fn look(&self, targets: &[Target]) -> Vec<Look> {
+        let pause = match (self.no_pause, self.freeze) {
+            (true, _) => Pause::Nothing,
+            (_, true) => Pause::Everything,
+            _ => Pause::Holder,
+        };
+        let locals = Wanted { characters: self.max, reveal: self.reveal };
+        let locals = self.locals.then_some(locals);
+        snapshot::of_all(targets, Options { pause, sources: true, locals })
+    }
+
+    fn style(&self, terminal: &Terminal) -> Style {
+        Style { all: self.all, width: terminal.width() }
+    }
+
+    fn once(&self, terminal: &Terminal, targets: &[Target]) -> Outcome {
         let mut kinds = Vec::new();
         let mut seen = Vec::new();
-        for Look { pid, outcome } in looks {
+        for Look { pid, outcome } in self.look(targets) {
             match outcome {
-                Ok(process) => seen.push(process),
+                Ok(process) => {
+                    kinds.push(None);
+                    seen.push(process);
+                }
                 Err(error) => {
                     let failure = Failure::of_process(pid, &error);
-                    kinds.push(failure.kind);
+                    kinds.push(Some(failure.kind));
                     failure.report(terminal, self.json);
                 }
+            }
+        }
+        if self.freeze {
+            // They run again already, however the output fares.
+            for process in &seen {
+                let left = Left { held: process.paused, ..Left::default() };
+                terminal.talk(&leaving::closing(process.pid, &left));
             }
         }
         if self.json {
             terminal.json_document(&stacks::json::processes(&seen))?;
         } else {
-            let style = Style { all: self.all, width: terminal.width() };
-            terminal.data(&stacks::text(&seen, style))?;
+            terminal.document(&stacks::text(&seen, self.style(terminal)))?;
             terminal.talk(&stacks::notes(&seen));
         }
-        Ok(match kinds.as_slice() {
-            [] => 0,
-            [first, rest @ ..] => {
-                let alike = rest.iter().all(|kind| kind.exit_code() == first.exit_code());
-                if alike && seen.is_empty() { first.exit_code() } else { Kind::Partial.exit_code() }
+        Ok(Kind::of_many(&kinds).map_or(0, Kind::exit_code))
+    }
+
+    fn watch(&self, terminal: &Terminal, targets: &[Target], period: Duration) -> Outcome {
+        let cancel = interrupt::listen()?;
+        let mut changes = Changes::default();
+        rounds::every(period, &cancel, || {
+            let looks = self.look(targets);
+            for change in changes.of(&looks, Moment::now(), self.style(terminal)) {
+                change.tell(terminal, self.json)?;
             }
+            if looks.iter().any(|look| look.outcome.is_ok()) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            // The stream has told why; the exit code tells it again.
+            let kind = |look: &Look| look.outcome.as_ref().err().map(|error| error.kind.into());
+            let kinds: Vec<Option<Kind>> = looks.iter().map(kind).collect();
+            Ok(ControlFlow::Break(Kind::of_many(&kinds).map_or(0, Kind::exit_code)))
         })
     }
 }

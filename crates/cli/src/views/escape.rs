@@ -37,6 +37,15 @@ fn write_escaped(into: &mut String, character: char) {
     };
 }
 
+/// Whether nothing in a text can be dangerous, told quickly: it is ASCII without control characters but newlines and
+/// tabs.
+fn is_plain(text: &str) -> bool {
+    // No early end within a part, so that the processor takes many bytes at a time.
+    const PART: usize = 256;
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) | (*byte == b'\n') | (*byte == b'\t');
+    text.as_bytes().chunks(PART).all(|part| part.iter().fold(true, |all, byte| all & plain(byte)))
+}
+
 fn replaced(text: &str, must: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&must) {
         return Cow::Borrowed(text);
@@ -55,6 +64,9 @@ fn replaced(text: &str, must: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// Dangerous characters as `\x1b`, `\u202e`; newlines and tabs stay.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
     replaced(text, is_dangerous)
 }
 
@@ -72,7 +84,7 @@ pub(crate) fn flat(text: &str) -> Cow<'_, str> {
 /// JSON text with dangerous characters as `\u202e`, which any parser reads back as they were. Serialising leaves
 /// them only within strings, where that is allowed.
 pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_dangerous) {
+    if is_plain(json) || !json.contains(is_dangerous) {
         return Cow::Borrowed(json);
     }
     let mut safe = String::with_capacity(json.len() + 16);
@@ -106,6 +118,16 @@ mod tests {
     fn leaves_text_alone() {
         let text = "line one\n\tüber 日本語 \\x1b 🐍\n";
         assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
+    }
+
+    #[test]
+    fn plain_text_has_nothing_dangerous() {
+        for character in ('\0'..='\u{fff}').chain(['\u{200b}', '\u{feff}', '\u{e0041}']) {
+            for text in [character.to_string(), format!("{}{character}", "x".repeat(300))] {
+                assert!(!is_plain(&text) || !is_dangerous(character), "{character:?}");
+            }
+        }
+        assert!(is_plain("line\n\tof text ~") && !is_plain("é") && !is_plain("\r"));
     }
 
     #[test]

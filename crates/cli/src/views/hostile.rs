@@ -7,6 +7,7 @@ use spyhole_session::model::{
     Left, Local, Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, SourceLine,
     StackFrame, SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
 };
+use spyhole_session::snapshot::Look;
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
@@ -146,7 +147,13 @@ fn process() -> ProcessStacks {
         column: Some(2),
         end_column: Some(9),
         source: SourceLine::Text(EVIL.into()),
-        locals: vec![Local { name: evil(), type_name: evil(), repr: evil(), truncated: true }],
+        locals: vec![Local {
+            name: evil().into(),
+            type_name: evil().into(),
+            repr: evil().into(),
+            truncated: true,
+        }],
+        locals_cut: true,
     };
     let thread = ThreadStack {
         native_id: Some(1),
@@ -176,7 +183,22 @@ fn process() -> ProcessStacks {
 fn everything(terminal: &Terminal) {
     let seen = [process(), process()];
     for (all, width) in [(false, None), (true, None), (false, Some(80)), (true, Some(20))] {
-        terminal.data(&stacks::text(&seen, Style { all, width })).unwrap();
+        let style = Style { all, width };
+        terminal.data(&stacks::text(&seen, style)).unwrap();
+        terminal.data(&stacks::text(&seen[..1], style)).unwrap();
+        let mut changes = stacks::changes::Changes::default();
+        let looks = [
+            Look { pid: 1, outcome: Ok(process()) },
+            Look { pid: 2, outcome: Err(error(ErrorKind::Gone)) },
+        ];
+        let nobody =
+            Look { pid: 1, outcome: Ok(ProcessStacks { interpreters: vec![], ..process() }) };
+        for round in [&looks[..], &[nobody]] {
+            for change in changes.of(round, Moment::now(), style) {
+                change.tell(terminal, false).unwrap();
+                change.tell(terminal, true).unwrap();
+            }
+        }
     }
     terminal.talk(&stacks::notes(&seen));
     terminal.json_document(&stacks::json::processes(&seen)).unwrap();
@@ -196,8 +218,8 @@ fn everything(terminal: &Terminal) {
     terminal.talk(&leaving::closings(&report.answers));
     let mut changes = watch::Changes::default();
     for change in changes.of(&report, Moment::now()) {
-        terminal.data(&change.text).unwrap();
-        terminal.json(&change.json, false).unwrap();
+        change.tell(terminal, false).unwrap();
+        change.tell(terminal, true).unwrap();
     }
     for width in [None, Some(80), Some(50), Some(20)] {
         terminal.data(&processes::table(&[row(), row()], width, terminal.is_raw())).unwrap();

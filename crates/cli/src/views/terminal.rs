@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use thiserror::Error;
 
 use super::escape::{escape, escape_json};
+use super::pager::Pager;
 use super::text::{Ink, Text};
 use crate::arguments::{Color, Global};
 
@@ -60,6 +61,8 @@ pub(crate) struct Terminal {
     color_talk: bool,
     verbose: bool,
     width: Option<usize>,
+    /// For documents; `None` in a pipe, and where the user wants none.
+    pager: Option<Pager>,
 }
 
 impl Terminal {
@@ -78,6 +81,7 @@ impl Terminal {
             verbose: global.verbose,
             width: width_from_environment()
                 .or_else(|| data_is_terminal.then(width_of_terminal).flatten()),
+            pager: (data_is_terminal && !global.no_pager).then(Pager::wanted).flatten(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Terminal {
             color_talk: false,
             verbose: false,
             width: None,
+            pager: None,
         }
     }
 
@@ -104,6 +109,7 @@ impl Terminal {
             color_talk: false,
             verbose: false,
             width,
+            pager: None,
         };
         (terminal, recorded)
     }
@@ -130,6 +136,17 @@ impl Terminal {
         Ok(self.write(Stream::Data, text)?)
     }
 
+    /// Writes all data of a command, through the user's pager where it is longer than the screen.
+    pub(crate) fn document(&self, text: &Text) -> Result<(), OutputError> {
+        if let Some(pager) = &self.pager {
+            let rendered = self.rendered(text, self.color_data);
+            if pager.is_for(&rendered) && pager.show(&rendered)? {
+                return Ok(());
+            }
+        }
+        self.data(text)
+    }
+
     /// Writes talk. Nobody to talk to is no reason to stop.
     pub(crate) fn talk(&self, text: &Text) {
         let _ = self.write(Stream::Talk, text);
@@ -143,7 +160,7 @@ impl Terminal {
     /// Writes a JSON document that is text already, as data.
     pub(crate) fn json_document(&self, json: &str) -> Result<(), OutputError> {
         let safe = if self.raw { json.into() } else { escape_json(json) };
-        Ok(self.write(Stream::Data, &Text::of(safe))?)
+        Ok(self.put(Stream::Data, &safe)?)
     }
 
     /// Writes one JSON document as talk: how an error looks to a script.
@@ -163,19 +180,23 @@ impl Terminal {
             Stream::Data => self.color_data,
             Stream::Talk => self.color_talk,
         };
-        let bytes = self.rendered(text, color);
+        self.put(stream, &self.rendered(text, color))
+    }
+
+    /// Writes what is harmless already.
+    fn put(&self, stream: Stream, text: &str) -> io::Result<()> {
         match (&self.sink, stream) {
             (Sink::Standard, Stream::Data) => {
                 let mut out = io::stdout().lock();
-                out.write_all(bytes.as_bytes())?;
+                out.write_all(text.as_bytes())?;
                 out.flush()
             }
-            (Sink::Standard, Stream::Talk) => io::stderr().lock().write_all(bytes.as_bytes()),
+            (Sink::Standard, Stream::Talk) => io::stderr().lock().write_all(text.as_bytes()),
             (Sink::Recorded(recorded), stream) => {
                 let mut recorded = recorded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match stream {
-                    Stream::Data => recorded.data.push_str(&bytes),
-                    Stream::Talk => recorded.talk.push_str(&bytes),
+                    Stream::Data => recorded.data.push_str(text),
+                    Stream::Talk => recorded.talk.push_str(text),
                 }
                 Ok(())
             }

@@ -9,6 +9,7 @@ use super::answers::is_of_code;
 use super::clock::Moment;
 use super::difference;
 use super::json::{answer as answer_json, place as place_name};
+use super::terminal::{OutputError, Terminal};
 use super::text::{Ink, Text};
 use super::traceback;
 
@@ -48,6 +49,13 @@ pub(crate) struct Change {
     pub(crate) json: Json,
 }
 
+impl Change {
+    /// Tells it, in the form that was asked for.
+    pub(crate) fn tell(&self, terminal: &Terminal, json: bool) -> Result<(), OutputError> {
+        if json { terminal.json(&self.json, false) } else { terminal.data(&self.text) }
+    }
+}
+
 /// Remembers the last round.
 #[derive(Debug, Default)]
 pub(crate) struct Changes(BTreeMap<Place, Option<Seen>>);
@@ -79,7 +87,7 @@ impl Changes {
         }
         for place in &report.not_loaded {
             if self.0.insert(*place, None) != Some(None) {
-                let mut text = stamp(now, *place);
+                let mut text = stamp(now, &place_name(*place));
                 text.line(" not loaded");
                 let json = json!({
                     "event": "not-loaded",
@@ -94,9 +102,10 @@ impl Changes {
     }
 }
 
-fn stamp(now: Moment, place: Place) -> Text {
+/// When, and of whom something is told.
+pub(super) fn stamp(now: Moment, who: &str) -> Text {
     let mut text = Text::new();
-    text.ink(Ink::Faint, now.time_of_day()).plain(" ").ink(Ink::Strong, place_name(place));
+    text.ink(Ink::Faint, now.time_of_day()).plain(" ").ink(Ink::Strong, who);
     text
 }
 
@@ -126,7 +135,7 @@ fn shown(before: Option<&Seen>, seen: &Seen) -> Text {
 }
 
 fn told(event: &str, now: Moment, answer: &Answer, body: Text) -> Change {
-    let mut text = stamp(now, answer.place);
+    let mut text = stamp(now, &place_name(answer.place));
     if body.is_empty() {
         text.line(format!(" {event}"));
     } else {

@@ -3,6 +3,7 @@
 //! It knows offsets and shapes. It does not read memory, but for the numbers that a process publishes itself
 //! (`Include/internal/pycore_debug_offsets.h`, 3.13+): where they differ from the table, the process is right.
 
+mod details;
 mod numbers;
 mod table;
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::Version;
 use crate::published::Published;
+pub use details::{Details, Unlisted};
 pub use numbers::Numbers;
 pub use table::versions;
 
@@ -126,6 +128,33 @@ pub enum Integers {
     Tag,
 }
 
+/// How the C code's locks tell that they are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locks {
+    /// A byte of the lock object; an RLock counts how often.
+    Byte,
+    /// The lowest bit of a `PyMutex` right behind the object's head (`Include/internal/pycore_lock.h`); an RLock counts
+    /// from 0.
+    Mutex,
+}
+
+/// Where the texts that `repr` gives differ between versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reprs {
+    /// The Unicode that tells what is printable, times ten (`Objects/unicodetype_db.h`).
+    pub unicode: u32,
+    /// `ValueError('x',)` (`Objects/exceptions.c`).
+    pub exception_comma: bool,
+    /// In a `bytearray` a single quote is always escaped (`Objects/bytearrayobject.c`).
+    pub bytearray_quotes: bool,
+    /// A subclass of `bytearray` or `deque` is called by its own name.
+    pub own_names: bool,
+    /// `timedelta(days=1)` and not `timedelta(1)` (`Modules/_datetimemodule.c`).
+    pub delta_words: bool,
+    /// `OrderedDict({'a': 1})` and not `OrderedDict([('a', 1)])` (`Objects/odictobject.c`).
+    pub ordered_as_dict: bool,
+}
+
 /// What differs between versions but is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -137,6 +166,8 @@ pub struct Shape {
     pub dict_keys: DictKeys,
     pub instance_dicts: InstanceDicts,
     pub integers: Integers,
+    pub locks: Locks,
+    pub reprs: Reprs,
     /// Frames with this owner or a higher one are none of Python's: the interpreter made them for itself.
     pub entry_owner: Option<u8>,
     /// The first state of a sub-interpreter keeps the numbers of the thread that made it, whichever thread runs there
@@ -180,6 +211,8 @@ pub struct Thread {
     pub frame: u64,
     /// Within the structure on the C stack, where there is one.
     pub cframe: Option<u64>,
+    /// Where it points to a structure on the C stack of the thread that runs with it.
+    pub c_stack: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -293,6 +326,7 @@ pub struct Layout {
     pub text: Text,
     pub dict: Dict,
     pub objects: Objects,
+    pub details: Details,
 }
 
 impl Layout {
@@ -380,6 +414,7 @@ impl Layout {
                 native_id: n.find("thread.native_id"),
                 frame: n.get("thread.frame")?,
                 cframe: n.find("cframe.frame"),
+                c_stack: n.find("thread.c_stack"),
             },
             frame: Frame {
                 previous: n.get("frame.previous")?,
@@ -416,6 +451,7 @@ impl Layout {
                 compact_data: n.get("text.compact_data")?,
                 pointer: n.get("text.pointer")?,
             },
+            details: Details::build(n)?,
             dict: Dict {
                 used: n.get("dict.used")?,
                 keys: n.get("dict.keys")?,

@@ -4,7 +4,8 @@
 
 use super::numbers::Numbers;
 use super::{
-    ChainKind, DictKeys, Gil, InstanceDicts, Integers, Lines, Position, References, Shape,
+    ChainKind, DictKeys, Gil, InstanceDicts, Integers, Lines, Locks, Position, References, Reprs,
+    Shape,
 };
 use crate::Version;
 
@@ -24,13 +25,38 @@ const OLDEST: Shape = Shape {
     dict_keys: DictKeys::Sized,
     instance_dicts: InstanceDicts::TypeOffset,
     integers: Integers::SignedSize,
+    locks: Locks::Byte,
+    reprs: Reprs {
+        unicode: 90,
+        exception_comma: true,
+        bytearray_quotes: true,
+        own_names: false,
+        delta_words: false,
+        ordered_as_dict: false,
+    },
     entry_owner: None,
     inherits_ids: true,
 };
 
-const SEVEN: Shape = Shape { gil: Gil::Runtime, ..OLDEST };
+// 3.7.4 made the GIL's state longer at its end (`FORCE_SWITCHING`, Include/internal/gil.h), behind the words that are
+// read here: one row serves all its patch levels.
+const SEVEN: Shape = Shape {
+    gil: Gil::Runtime,
+    reprs: Reprs {
+        unicode: 110,
+        exception_comma: false,
+        own_names: true,
+        delta_words: true,
+        ..OLDEST.reprs
+    },
+    ..OLDEST
+};
 
-const TEN: Shape = Shape { position: Position::Words, lines: Lines::Ranges, ..SEVEN };
+const EIGHT: Shape = Shape { reprs: Reprs { unicode: 121, ..SEVEN.reprs }, ..SEVEN };
+
+const NINE: Shape = Shape { reprs: Reprs { unicode: 130, ..EIGHT.reprs }, ..EIGHT };
+
+const TEN: Shape = Shape { position: Position::Words, lines: Lines::Ranges, ..NINE };
 
 const ELEVEN: Shape = Shape {
     chain: ChainKind::CFrame,
@@ -38,13 +64,15 @@ const ELEVEN: Shape = Shape {
     lines: Lines::Locations,
     dict_keys: DictKeys::Logarithm,
     instance_dicts: InstanceDicts::ValuesBefore,
-    ..SEVEN
+    reprs: Reprs { unicode: 140, ..TEN.reprs },
+    ..TEN
 };
 
 const TWELVE: Shape = Shape {
     gil: Gil::Interpreter,
     instance_dicts: InstanceDicts::TaggedWord,
     integers: Integers::Tag,
+    reprs: Reprs { unicode: 150, ordered_as_dict: true, ..ELEVEN.reprs },
     // `FRAME_OWNED_BY_CSTACK`, and from 3.14 `FRAME_OWNED_BY_INTERPRETER` (Include/internal/pycore_frame.h,
     // pycore_interpframe_structs.h).
     entry_owner: Some(3),
@@ -55,22 +83,31 @@ const THIRTEEN: Shape = Shape {
     chain: ChainKind::Current,
     instance_dicts: InstanceDicts::Inline,
     inherits_ids: false,
+    reprs: Reprs { unicode: 151, ..TWELVE.reprs },
     ..TWELVE
 };
 
-const FOURTEEN: Shape = Shape { references: References::Tagged, ..THIRTEEN };
+const FOURTEEN: Shape = Shape {
+    references: References::Tagged,
+    locks: Locks::Mutex,
+    reprs: Reprs { unicode: 160, ..THIRTEEN.reprs },
+    ..THIRTEEN
+};
+
+const FIFTEEN: Shape =
+    Shape { reprs: Reprs { unicode: 170, bytearray_quotes: false, ..FOURTEEN.reprs }, ..FOURTEEN };
 
 const ROWS: &[Row] = &[
     Row { minor: 6, numbers: include_str!("rows/cpython-3.6.txt"), shape: OLDEST },
     Row { minor: 7, numbers: include_str!("rows/cpython-3.7.txt"), shape: SEVEN },
-    Row { minor: 8, numbers: include_str!("rows/cpython-3.8.txt"), shape: SEVEN },
-    Row { minor: 9, numbers: include_str!("rows/cpython-3.9.txt"), shape: SEVEN },
+    Row { minor: 8, numbers: include_str!("rows/cpython-3.8.txt"), shape: EIGHT },
+    Row { minor: 9, numbers: include_str!("rows/cpython-3.9.txt"), shape: NINE },
     Row { minor: 10, numbers: include_str!("rows/cpython-3.10.txt"), shape: TEN },
     Row { minor: 11, numbers: include_str!("rows/cpython-3.11.txt"), shape: ELEVEN },
     Row { minor: 12, numbers: include_str!("rows/cpython-3.12.txt"), shape: TWELVE },
     Row { minor: 13, numbers: include_str!("rows/cpython-3.13.txt"), shape: THIRTEEN },
     Row { minor: 14, numbers: include_str!("rows/cpython-3.14.txt"), shape: FOURTEEN },
-    Row { minor: 15, numbers: include_str!("rows/cpython-3.15.txt"), shape: FOURTEEN },
+    Row { minor: 15, numbers: include_str!("rows/cpython-3.15.txt"), shape: FIFTEEN },
 ];
 
 /// The row of a version; `None` for one that this build does not know.

@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::elf::file::MappedFiles;
 use crate::maps::{Mapping, Maps};
+use crate::memory::Live;
 
 /// A file that a process runs, or has mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,17 @@ impl MappedFile {
             Self::Library { mapping, .. } => {
                 Ok(Identity { device: mapping.device, inode: mapping.inode })
             }
+        }
+    }
+}
+
+impl MappedFiles for Live {
+    fn open(&self, mapping: &Mapping) -> io::Result<File> {
+        // The program itself can always be reached.
+        let executable = MappedFile::Executable { pid: self.pid };
+        match executable.open() {
+            Ok(file) if is_mapped(&file, mapping)? => Ok(file),
+            _ => open_library(self.pid, mapping),
         }
     }
 }

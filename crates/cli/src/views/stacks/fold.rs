@@ -13,10 +13,13 @@ use spyhole_session::model::{
 use super::counted;
 use crate::views::escape::flat;
 use crate::views::text::{Ink, Text};
-use crate::views::width::{cut, list};
+use crate::views::width::{columns, cut, list};
 
 /// Names of threads that are listed for one stack.
 const NAMES_AT_MOST: usize = 5;
+
+/// Columns that a thread's name gets.
+const NAME_AT_MOST: usize = 60;
 
 /// A thread, and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,10 @@ pub(super) struct Group<'a>(Vec<Member<'a>>);
 impl<'a> Group<'a> {
     pub(super) fn first(&self) -> Member<'a> {
         self.0[0]
+    }
+
+    pub(super) fn members(&self) -> &[Member<'a>] {
+        &self.0
     }
 
     /// The lower, the sooner it is told.
@@ -80,8 +87,14 @@ pub(super) fn groups(members: Vec<Member<'_>>, all: bool) -> Vec<Group<'_>> {
 pub(super) fn head(text: &mut Text, group: &Group<'_>, across: bool, width: Option<usize>) {
     let who = who(group, across);
     let what = doing(group);
-    text.ink(Ink::Strong, who.clone());
-    text.plain(": ").plain(list(&what, crate::views::width::columns(&who) + 2, "  ", width));
+    let mut used = columns(&who) + 2;
+    text.ink(Ink::Strong, who).plain(":");
+    let first = what.first().map_or(0, |word| columns(word) + 1);
+    if width.is_some_and(|width| used + first > width) {
+        text.plain("\n ");
+        used = 2;
+    }
+    text.plain(" ").plain(list(&what, used, "  ", width));
     if group.first().thread.torn {
         text.plain(", ").ink(Ink::Bad, "changed while it was read");
     }
@@ -98,10 +111,18 @@ fn who(group: &Group<'_>, across: bool) -> String {
         (1, false) => label(first.thread),
         (1, true) => format!("process {}, {}", place(first), label(first.thread)),
         (_, false) => threads,
-        (_, true) => match places(group).as_slice() {
-            [(place, _)] => format!("{threads} in process {place}"),
-            places => format!("{threads} in {}", counted(places.len(), "process")),
-        },
+        (_, true) => {
+            let places = places(group);
+            let mut pids: Vec<i32> = group.0.iter().map(|member| member.process.pid).collect();
+            pids.dedup();
+            match (places.as_slice(), pids.as_slice()) {
+                ([(place, _)], _) => format!("{threads} in process {place}"),
+                (_, [pid]) => {
+                    format!("{threads} in {} interpreters of process {pid}", places.len())
+                }
+                _ => format!("{threads} in {}", counted(pids.len(), "process")),
+            }
+        }
     }
 }
 
@@ -154,7 +175,7 @@ fn places(group: &Group<'_>) -> Vec<(String, usize)> {
 pub(super) fn label(thread: &ThreadStack) -> String {
     let number = thread.native_id.map_or_else(|| "?".to_owned(), |tid| tid.to_string());
     match &thread.name {
-        Some(name) => format!("{} ({number})", flat(name)),
+        Some(name) => format!("{} ({number})", cut(&flat(name), NAME_AT_MOST)),
         None => number,
     }
 }

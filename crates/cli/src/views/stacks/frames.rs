@@ -50,6 +50,9 @@ pub(super) fn frames(text: &mut Text, thread: &ThreadStack, style: Style) {
             let line = format!("        {} = {}", flat(&local.name), flat(&local.repr));
             text.line(style.width.map_or_else(|| line.clone(), |width| cut(&line, width)));
         }
+        if frame.locals_cut {
+            text.line("        ... and more");
+        }
     }
     repetition(text, repeated);
     if thread.frames.is_empty() {

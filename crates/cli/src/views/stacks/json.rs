@@ -1,22 +1,28 @@
 //! Stacks as JSON.
 
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
+use spyhole_proc::spread::QuickMap;
 use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
 
 /// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
 /// time that reading them took.
 pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
     let mut out = String::from("[");
-    each(&mut out, 2, processes, process_json);
+    let mut told = Told::default();
+    each(&mut out, 2, processes, |out, process| process_json(out, &mut told, process));
     out.push_str("]\n");
     out
 }
 
 /// Items with commas between them, each on a line of its own.
-fn each<T>(out: &mut String, indent: usize, items: &[T], one: impl Fn(&mut String, &T)) {
+fn each<T>(out: &mut String, indent: usize, items: &[T], mut one: impl FnMut(&mut String, &T)) {
     for (index, item) in items.iter().enumerate() {
         out.push_str(if index > 0 { ",\n" } else { "\n" });
-        out.push_str(&" ".repeat(indent));
+        out.extend(std::iter::repeat_n(' ', indent));
         one(out, item);
     }
     if !items.is_empty() {
@@ -32,7 +38,33 @@ fn open(out: &mut String, fields: &Json, list: &str) {
     out.push_str(&format!(",\"{list}\":["));
 }
 
-fn process_json(out: &mut String, process: &ProcessStacks) {
+/// Where a frame stands in the text already: those of one recursion, and of threads that do the same, are alike. What
+/// was read once is one text in memory, so that its address tells it.
+#[derive(Default)]
+struct Told(QuickMap<FrameKey, Range<usize>>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct FrameKey {
+    texts: [usize; 4],
+    places: [Option<u32>; 4],
+}
+
+impl FrameKey {
+    fn of(frame: &StackFrame) -> Self {
+        let address = |text: Option<&Arc<str>>| text.map_or(0, |text| text.as_ptr().addr());
+        let source = match &frame.source {
+            SourceLine::Text(line) => Some(line),
+            _ => None,
+        };
+        let texts = [frame.function.as_ref(), frame.module.as_ref(), frame.file.as_ref(), source];
+        Self {
+            texts: texts.map(address),
+            places: [frame.line, frame.column, frame.end_line, frame.end_column],
+        }
+    }
+}
+
+fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
     let fields = json!({
         "pid": process.pid,
         "python": process.python,
@@ -46,13 +78,20 @@ fn process_json(out: &mut String, process: &ProcessStacks) {
         let fields =
             json!({"id": interpreter.id, "name": interpreter.name, "tasks": [], "greenlets": []});
         open(out, &fields, "threads");
-        each(out, 6, &interpreter.threads, thread_json);
+        each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
         out.push_str("]}");
     });
     out.push_str("]}");
 }
 
-fn thread_json(out: &mut String, thread: &ThreadStack) {
+/// One thread by itself.
+pub(super) fn thread(thread: &ThreadStack) -> Json {
+    let mut text = String::new();
+    thread_json(&mut text, &mut Told::default(), thread);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
     let fields = json!({
         "native_id": thread.native_id,
         "ident": thread.ident,
@@ -66,12 +105,24 @@ fn thread_json(out: &mut String, thread: &ThreadStack) {
         "truncated": thread.cut,
     });
     open(out, &fields, "frames");
-    each(out, 8, &thread.frames, frame_json);
+    each(out, 8, &thread.frames, |out, frame| {
+        if !frame.locals.is_empty() || frame.locals_cut {
+            return frame_json(out, frame);
+        }
+        match told.0.entry(FrameKey::of(frame)) {
+            Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
+            Entry::Vacant(new) => {
+                let start = out.len();
+                frame_json(out, frame);
+                new.insert(start..out.len());
+            }
+        }
+    });
     out.push_str("]}");
 }
 
 fn frame_json(out: &mut String, frame: &StackFrame) {
-    let text = |text: &Option<std::sync::Arc<str>>| match text {
+    let text = |text: &Option<Arc<str>>| match text {
         Some(text) => Json::from(&**text).to_string(),
         None => "null".to_owned(),
     };
@@ -95,13 +146,30 @@ fn frame_json(out: &mut String, frame: &StackFrame) {
         out.push_str(&value);
     }
     each(out, 10, &frame.locals, |out, local| {
-        let local = json!({
-            "name": local.name,
-            "type": local.type_name,
-            "repr": local.repr,
-            "truncated": local.truncated,
+        for (key, value) in [
+            ("{\"name\":", &local.name),
+            (",\"type\":", &local.type_name),
+            (",\"repr\":", &local.repr),
+        ] {
+            out.push_str(key);
+            string(out, value);
+        }
+        out.push_str(if local.truncated {
+            ",\"truncated\":true}"
+        } else {
+            ",\"truncated\":false}"
         });
-        out.push_str(&local.to_string());
     });
-    out.push_str("]}");
+    out.push_str(if frame.locals_cut { "],\"locals_truncated\":true}" } else { "]}" });
+}
+
+/// A string of JSON. Most have nothing in them that must be escaped.
+fn string(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Json::from(text).to_string());
+    }
 }

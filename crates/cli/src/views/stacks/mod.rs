@@ -3,10 +3,15 @@
 //! It knows in which order a person in a hurry wants them: what holds the GIL, then what runs, then what is rare. What a
 //! process may have put into a name is escaped by whoever writes the text.
 
+pub(crate) mod changes;
 mod excerpt;
 mod fold;
 mod frames;
 pub(crate) mod json;
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod tests;
 
 use spyhole_session::model::ProcessStacks;
 

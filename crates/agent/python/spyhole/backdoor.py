@@ -1,0 +1,519 @@
+"""A Python prompt on a socket of a running program: `telnet localhost 3000`.
+
+    spyhole.backdoor.backdoor_server(listener)          # blocks and serves
+    spyhole.backdoor.backdoor((connection, address))    # returns at once
+    await spyhole.backdoor.serve_async(listener)        # in an asyncio loop
+    spyhole.backdoor.install_signals()                  # SIGUSR1 opens, SIGUSR2 closes
+
+They work where they are called: in a greenlet of gevent or eventlet, in an
+asyncio loop, or in a thread. Each client has its own namespace, and between
+its commands the program goes on. Who may come in is checked: see `_peers`.
+"""
+
+import errno
+import os
+import socket
+import sys
+import threading
+import time
+
+from . import _peers, _places, _prompt, _records, _sides, _telnet
+
+__all__ = ['SocketConsole', 'backdoor', 'backdoor_server', 'install_signals', 'listen', 'serve', 'serve_async']
+
+CLIENTS = 64            # of one server, at the same time
+TOKEN_WITHIN = 30       # seconds
+TOKEN_LONGEST = 4096    # bytes
+WHAT = 'backdoor'
+
+try:
+    from greenlet import greenlet as Base
+except ImportError:
+    Base = object
+
+
+def listen(address):
+    """A listener at `(host, port)`, or at a path: that one is made 0600 before it is bound."""
+    if isinstance(address, (str, bytes)):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        steps = [lambda: os.fchmod(listener.fileno(), 0o600), lambda: listener.bind(address)]
+    else:
+        host, port = address
+        family, kind, protocol, _, found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        steps = [lambda: listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), lambda: listener.bind(found)]
+    try:
+        for step in steps:
+            step()
+        listener.listen(16)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+# ---- one client, where calls may wait
+
+def kind_here():
+    return _places.here()[0]
+
+
+def give_way(kind):
+    """Lets the others run, between two commands."""
+    if kind in ('gevent', 'eventlet'):
+        sys.modules[kind].sleep(0)
+
+
+def open_door(side, token, address):
+    """The peer's name, once it may come in. Raises `Refused`."""
+    try:
+        number = side.fileno()
+    except (AttributeError, OSError, ValueError):
+        number = -1
+    peer = _peers.check(number) if number >= 0 else None
+    if peer is None:
+        return 'file of the application' if not address else _peers.describe(address)
+    if peer.needs_token:
+        if not token:
+            raise _peers.Refused('%s: it comes from another machine, and no token is set' % peer.name)
+        if not said_token(side, token):
+            raise _peers.Refused('%s: wrong token' % peer.name)
+    return peer.name
+
+
+def said_token(side, token):
+    side.write('token: ')
+    side.lines.longest = TOKEN_LONGEST
+    end = time.time() + TOKEN_WITHIN
+    side.limit(TOKEN_WITHIN)
+    line = side.line()
+    if not isinstance(line, str) or time.time() > end or not _peers.same(line, token):
+        return False
+    side.limit(None)
+    side.lines.longest = _telnet.LONGEST
+    return True
+
+
+def converse(side, given, frame, kind, token=None, address=None):
+    """Serves one client until it leaves. Raises nothing but what ends a greenlet."""
+    who = None
+    try:
+        side.prepare()
+        try:
+            who = open_door(side, token, address)
+            _records.connected(WHAT, who)
+        except Exception as error:
+            refuse(side, error, who or _peers.describe(address))
+            who = None
+            return
+        prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, kind)
+        prompt.space.setdefault('input', reader_of(side))
+        side.write(_prompt.greeting())
+        talk(side, prompt, kind)
+    finally:
+        side.close()
+        if who is not None:
+            _records.ended(WHAT, who)
+
+
+def refuse(side, error, who):
+    reason = str(error) if isinstance(error, _peers.Refused) else 'an error: %s' % error
+    _records.refused(WHAT, who, reason)
+    side.write('spyhole: refused: %s\n' % _records.plain(reason))
+
+
+def talk(side, prompt, kind):
+    while not side.gone:
+        side.write(prompt.sign)
+        line = side.line()
+        if line is None:
+            side.write('\n')
+            return
+        if line is _telnet.INTERRUPT:
+            prompt.clear()
+        elif line is _telnet.TOO_LONG:
+            prompt.too_long()
+        else:
+            code = prompt.take(line)
+            if code is not None and not prompt.run(code):
+                return
+        give_way(kind)
+
+
+def reader_of(side):
+    def input(prompt=''):
+        side.write(str(prompt))
+        line = side.line()
+        if line is None:
+            raise EOFError()
+        if line is _telnet.INTERRUPT:
+            raise KeyboardInterrupt()
+        return '' if line is _telnet.TOO_LONG else line
+    return input
+
+
+class SocketConsole(Base):
+    """One client's console: a greenlet, where greenlet is there; `switch` runs it."""
+
+    def __init__(self, desc, hostport, locals=None, token=None, server=None):
+        if Base is not object:
+            kind, hub = _places.here()
+            parent = {'gevent': hub, 'eventlet': getattr(hub, 'greenlet', None)}.get(kind)
+            super(SocketConsole, self).__init__(parent=parent)
+        self.desc, self.hostport, self.locals = desc, hostport, locals
+        self.token, self.server = token, server
+        self.frame = sys._getframe(1) if locals == 'caller' else None
+
+    def run(self, *args, **kwargs):
+        side = _sides.side_of(self.desc)
+        try:
+            converse(side, self.locals, self.frame, self.kind(), self.token, self.hostport)
+        except Exception as error:      # must not reach the hub
+            _records.log('spyhole', 'ERROR', 'a console failed: %r', error)
+        finally:
+            self.frame = None
+            if self.server is not None:
+                self.server.clients.discard(self.desc)
+
+    def kind(self):
+        kind = kind_here()
+        return 'thread' if kind == 'asyncio' else kind
+
+    if Base is object:
+        def switch(self, *args, **kwargs):
+            """Serves the client until it leaves."""
+            return self.run(*args, **kwargs)
+
+
+# ---- servers
+
+class Server(object):
+    """A listener and its clients."""
+
+    def __init__(self, listener, given, frame, token):
+        self.listener, self.given, self.frame, self.token = listener, given, frame, token
+        self.clients = set()
+        self.closing = False
+        self.task = None            # that serves in a loop
+        self.greenlet = None        # that serves in a hub of eventlet
+
+    def admit(self, connection, address):
+        """Whether there is room for one more; otherwise it is sent away."""
+        if len(self.clients) < CLIENTS:
+            self.clients.add(connection)
+            return True
+        reason = 'there are %d clients already' % CLIENTS
+        _records.refused(WHAT, _peers.describe(address), reason)
+        connection.close()
+        return False
+
+    def close(self):
+        self.closing = True
+        if self.task is not None:
+            self.task.cancel()
+            return
+        # This ends the wait in accept(), which a close would not.
+        for one in [self.listener] + list(self.clients):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except (OSError, ValueError):
+                pass
+        if self.greenlet is not None:
+            sys.modules['eventlet'].kill(self.greenlet)     # its hub does not hear of it
+
+
+def fitted(sock):
+    """(kind, hub, the socket as it waits there)"""
+    home = (type(sock).__module__ or '').split('.')[0]
+    if home == 'eventlet':
+        import eventlet.hubs
+        return 'eventlet', eventlet.hubs.get_hub(), sock
+    if home == 'gevent':
+        import gevent
+        return 'gevent', gevent.get_hub(), sock
+    kind, hub = _places.here()
+    if kind == 'asyncio':
+        raise RuntimeError('this would stop the event loop of this thread: use `await serve_async(...)`')
+    if kind == 'eventlet':
+        from eventlet.greenio import GreenSocket
+        return kind, hub, GreenSocket(sock)
+    if kind == 'gevent':
+        from gevent.socket import socket as green
+        wrapped = green(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        sock.close()
+        return kind, hub, wrapped
+    sock.settimeout(None)
+    return kind, None, sock
+
+
+def start(kind, hub, connection, address, given, frame, token, server=None):
+    """Serves a client, and does not wait for it."""
+    console = SocketConsole(connection, address, given, token, server)
+    console.frame = frame
+    if kind == 'eventlet':
+        hub.schedule_call_global(0, console.switch)
+    elif kind == 'gevent':
+        hub.loop.run_callback(console.switch)
+    else:
+        thread = threading.Thread(target=console.run, name='spyhole backdoor')
+        thread.daemon = True
+        thread.start()
+
+
+def backdoor(conn_info, locals=None, token=None):
+    """Serves one connected client `(connection, address)`; returns at once."""
+    frame = sys._getframe(1) if locals == 'caller' else None
+    connection, address = conn_info
+    loop = _places.here()
+    if loop[0] == 'asyncio':
+        _places.start_task(loop[1], lambda: converse_async(connection, address, locals, frame, token))
+        return
+    kind, hub, connection = fitted(connection)
+    start(kind, hub, connection, address, locals, frame, token)
+
+
+def backdoor_server(sock, locals=None, token=None):
+    """Accepts clients on a listening socket, and serves each of them; blocks until the socket is closed."""
+    frame = sys._getframe(1) if locals == 'caller' else None
+    serve_here(sock, Server(sock, locals, frame, token))
+
+
+serve = backdoor_server
+
+
+def serve_here(sock, server):
+    kind, hub, sock = fitted(sock)
+    server.listener = sock
+    server.greenlet = _places.greenlet_here() if kind == 'eventlet' else None
+    try:
+        while not server.closing:
+            try:
+                connection, address = sock.accept()
+            except socket.timeout:
+                continue
+            except (OSError, ValueError) as error:
+                if not goes_on(error):
+                    break
+                _records.log('spyhole', 'WARNING', 'the backdoor can not take a client: %s', error)
+                nap(kind)
+                continue
+            if server.admit(connection, address):
+                start(kind, hub, connection, address, server.given, server.frame, server.token, server)
+    finally:
+        server.frame = server.greenlet = None
+        sock.close()
+
+
+def goes_on(error):
+    """Whether a listener is still good after this error of accept()."""
+    return getattr(error, 'errno', None) in (
+        errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EPROTO)
+
+
+def nap(kind):
+    sys.modules[kind].sleep(0.2) if kind in ('gevent', 'eventlet') else time.sleep(0.2)
+
+
+# ---- asyncio
+
+async def serve_async(listener, locals=None, token=None):
+    """Serves a listening socket, or an address, in the running loop; until it is cancelled."""
+    frame = sys._getframe(1) if locals == 'caller' else None
+    if isinstance(listener, (str, bytes, tuple, list)):
+        listener = listen(listener)
+    await serve_in_loop(Server(listener, locals, frame, token))
+
+
+async def serve_in_loop(server):
+    import asyncio
+    loop, tasks = asyncio.get_event_loop(), set()
+    server.task = _places.task_here()
+    listener = server.listener
+    listener.setblocking(False)
+    try:
+        while not server.closing:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except (OSError, ValueError) as error:
+                if not goes_on(error):
+                    break
+                _records.log('spyhole', 'WARNING', 'the backdoor can not take a client: %s', error)
+                await asyncio.sleep(0.2)
+                continue
+            if server.admit(connection, address):
+                task = loop.create_task(converse_async(
+                    connection, address, server.given, server.frame, server.token, server))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+    finally:
+        server.frame = None
+        _sides.unwatch(loop, listener)
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+
+
+async def converse_async(connection, address, given, frame, token, server=None):
+    import asyncio
+    side = _sides.AsyncSide(connection, asyncio.get_event_loop())
+    who = None
+    try:
+        side.prepare()
+        try:
+            who = await open_door_async(side, token)
+            _records.connected(WHAT, who)
+        except Exception as error:
+            refuse(side, error, who or _peers.describe(address))
+            who = None
+            return
+        prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, 'asyncio')
+        prompt.space.setdefault('input', no_input)
+        side.write(_prompt.greeting())
+        await talk_async(side, prompt)
+    except (OSError, ValueError) as error:
+        _records.log('spyhole', 'WARNING', 'a console failed: %r', error)
+    finally:
+        try:
+            await asyncio.wait_for(side.linger(), _sides.LINGER)
+        except (OSError, ValueError, asyncio.TimeoutError):
+            pass
+        finally:
+            side.close()
+        if server is not None:
+            server.clients.discard(connection)
+        if who is not None:
+            _records.ended(WHAT, who)
+
+
+async def open_door_async(side, token):
+    import asyncio
+    peer = _peers.check(side.fileno())
+    if peer.needs_token:
+        if not token:
+            raise _peers.Refused('%s: it comes from another machine, and no token is set' % peer.name)
+        side.write('token: ')
+        side.lines.longest = TOKEN_LONGEST
+        try:
+            line = await asyncio.wait_for(side.line(), TOKEN_WITHIN)
+        except asyncio.TimeoutError:
+            line = None
+        if not isinstance(line, str) or not _peers.same(line, token):
+            raise _peers.Refused('%s: wrong token' % peer.name)
+        side.lines.longest = _telnet.LONGEST
+    return peer.name
+
+
+async def talk_async(side, prompt):
+    import asyncio
+    while not side.gone:
+        side.write(prompt.sign)
+        line = await side.line()
+        if line is None:
+            side.write('\n')
+            return
+        if line is _telnet.INTERRUPT:
+            prompt.clear()
+        elif line is _telnet.TOO_LONG:
+            prompt.too_long()
+        else:
+            code = prompt.take(line)
+            if code is not None and not await prompt.run_async(code):
+                return
+        await asyncio.sleep(0)
+
+
+def no_input(prompt=''):
+    raise RuntimeError('input() would stop the event loop')
+
+
+# ---- by signal
+
+def install_signals(open=None, close=None, address=('localhost', 3000), locals=None, token=None):
+    """The signal `open` (SIGUSR1) opens a backdoor, `close` (SIGUSR2) closes it and ends its clients.
+
+    It is served where the main thread is at that time: in its loop, its hub,
+    or else in a thread.
+    """
+    import signal
+
+    from . import _signals
+    frame = sys._getframe(1) if locals == 'caller' else None
+    opener = Opener(address, locals, frame, token)
+    _signals.claim([(signal.SIGUSR1 if open is None else open, opener.open),
+                    (signal.SIGUSR2 if close is None else close, opener.close)])
+    return opener
+
+
+class Opener(object):
+    """What the two signals do. A handler only starts what does it."""
+
+    def __init__(self, address, given, frame, token):
+        self.address, self.given, self.frame, self.token = address, given, frame, token
+        self.server = None
+
+    def open(self, *ignored):
+        kind, where = self.place()
+        call = self.serve_async if kind == 'asyncio' else self.serve
+        _places.enter(kind, where, call)
+
+    def place(self):
+        kind, where = _places.here()
+        return (kind, where) if _places.can_wake(kind, where) else ('thread', None)
+
+    def close(self, *ignored):
+        kind, where = self.place()
+        call = self.end_async if kind == 'asyncio' else self.end
+        _places.enter(kind, where, call)
+
+    def begin(self):
+        if self.server is not None and not self.server.closing:
+            _records.log('spyhole', 'WARNING', 'The backdoor is open already: %s', self.where())
+            return None
+        try:
+            listener = listen(self.address)
+        except OSError as error:
+            _records.log('spyhole', 'WARNING', 'The backdoor can not be opened at %s: %s', self.where(), error)
+            return None
+        self.server = Server(listener, self.given, self.frame, self.token)
+        _records.log('spyhole', 'WARNING', 'The backdoor is open: %s', self.where())
+        return self.server
+
+    def where(self):
+        return self.address if isinstance(self.address, str) else '%s:%s' % tuple(self.address[:2])
+
+    def serve(self):
+        server = self.begin()
+        if server is not None:
+            try:
+                serve_here(server.listener, server)
+            except Exception as error:
+                _records.log('spyhole', 'ERROR', 'the backdoor failed: %r', error)
+            finally:
+                self.ended(server)
+
+    async def serve_async(self):
+        import asyncio
+        server = self.begin()
+        if server is not None:
+            try:
+                await serve_in_loop(server)
+            except asyncio.CancelledError:
+                pass                # by the signal
+            finally:
+                self.ended(server)
+
+    def ended(self, server):
+        server.closing = True
+        if isinstance(self.address, str):
+            try:
+                os.unlink(self.address)
+            except OSError:
+                pass
+        _records.log('spyhole', 'WARNING', 'The backdoor is closed: %s', self.where())
+
+    def end(self):
+        if self.server is not None:
+            self.server.close()
+
+    async def end_async(self):
+        self.end()

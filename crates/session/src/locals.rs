@@ -1,0 +1,224 @@
+//! The local variables of the frames of a look.
+//!
+//! It remembers what was told of an object: many frames have the same ones. When all are told, it reads again what each
+//! name leads to, and marks what is not the same any more.
+
+use std::sync::Arc;
+
+use spyhole_cpython::Reader;
+use spyhole_cpython::frames::RawFrame;
+use spyhole_cpython::locals::{Found, Variables};
+use spyhole_cpython::values::{Limits, REDACTED, Rendered, Values};
+use spyhole_proc::Address;
+use spyhole_proc::memory::{Cached, Live};
+use spyhole_proc::spread::QuickMap;
+
+use crate::model::{InterpreterStacks, Local};
+use crate::pause::{SeenInterpreter, SeenThread};
+use crate::redaction;
+
+/// What is wanted of local variables.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Characters of one value.
+    pub characters: usize,
+    /// Secrets, too.
+    pub reveal: bool,
+}
+
+impl Wanted {
+    pub(crate) fn limits(self) -> Limits {
+        let hides = match self.reveal {
+            true => redaction::nothing_is_secret,
+            false => redaction::is_secret,
+        };
+        Limits { characters: self.characters, hides }
+    }
+}
+
+/// What stands for a value that was another one when it was read again.
+const CHANGED: &str = "<changed>";
+
+/// Locals that are told of one process; ten of each frame of a thousand threads are far fewer.
+const LOCALS_AT_MOST: usize = 1 << 18;
+
+/// How an object begins: what it is, and for most kinds how large.
+type Head = (u64, u64);
+
+/// What was read to tell a value, where it was not all read at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Evidence {
+    slot: Address,
+    raw: u64,
+    value: Address,
+    head: Option<Head>,
+}
+
+/// A value that was told.
+struct Told {
+    rendered: Rendered,
+    head: Option<Head>,
+    /// All of it was copied at one moment.
+    settled: bool,
+}
+
+pub(crate) struct Locals<'a> {
+    reader: Reader<'a>,
+    steady: Reader<'a>,
+    values: Values<'a>,
+    limits: Limits,
+    variables: QuickMap<Address, Option<Variables>>,
+    told: QuickMap<Address, Told>,
+    redacted: Arc<str>,
+    /// Whether something was read, since this was last asked, that was not copied at one moment.
+    beyond: Option<&'a dyn Fn() -> bool>,
+    /// For each local that was told, in their order, if they will be looked at again.
+    evidence: Vec<Option<Evidence>>,
+    count: usize,
+}
+
+impl<'a> Locals<'a> {
+    /// `steady`: see [`Values::new`].
+    pub(crate) fn new(reader: Reader<'a>, steady: Reader<'a>, wanted: Wanted) -> Self {
+        let limits = wanted.limits();
+        Self {
+            reader,
+            steady,
+            values: Values::new(reader, steady, limits),
+            limits,
+            variables: QuickMap::default(),
+            told: QuickMap::default(),
+            redacted: REDACTED.into(),
+            beyond: None,
+            evidence: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// `beyond` tells whether something was read, since it was last asked, that was not copied at one moment: only such
+    /// values are looked at again.
+    pub(crate) fn telling(self, beyond: &'a dyn Fn() -> bool) -> Self {
+        Self { beyond: Some(beyond), ..self }
+    }
+
+    fn went_beyond(&self) -> bool {
+        self.beyond.is_none_or(|beyond| beyond())
+    }
+
+    /// The variables of a frame, and whether there are more.
+    pub(crate) fn of(&mut self, frame: &RawFrame) -> (Vec<Local>, bool) {
+        let steady = self.steady;
+        let variables = self
+            .variables
+            .entry(frame.code)
+            .or_insert_with(|| Variables::read(&steady, frame.code).ok());
+        let Some(variables) = variables else { return (Vec::new(), false) };
+        if let Some(beyond) = self.beyond {
+            beyond();
+        }
+        let mut locals = variables.of_frame(&self.reader, frame.address);
+        let settled = !self.went_beyond();
+        let room = LOCALS_AT_MOST.saturating_sub(self.count);
+        locals.cut |= locals.found.len() > room;
+        locals.found.truncate(room);
+        self.count += locals.found.len();
+        let told = locals.found.into_iter().map(|found| self.local(found, settled));
+        (told.collect(), locals.cut)
+    }
+
+    /// `settled`: the reference to it was copied with all else.
+    fn local(&mut self, found: Found, settled: bool) -> Local {
+        let Found { name, slot, raw, value } = found;
+        if (self.limits.hides)(&name) {
+            let head = head(&self.reader, value);
+            let evidence = Evidence { slot, raw, value, head };
+            self.keep((!settled).then_some(evidence));
+            let (type_name, repr) = (self.values.type_name(value), self.redacted.clone());
+            return Local { name, type_name, repr, truncated: false };
+        }
+        if !self.told.contains_key(&value) {
+            if let Some(beyond) = self.beyond {
+                beyond();
+            }
+            let rendered = self.values.render(value);
+            let head = head(&self.reader, value);
+            let settled = !self.went_beyond();
+            self.told.insert(value, Told { rendered, head, settled });
+        }
+        let Told { rendered, head, settled: all } = &self.told[&value];
+        let evidence = Evidence { slot, raw, value, head: *head };
+        let evidence = (!(settled && *all)).then_some(evidence);
+        let local = Local {
+            name,
+            type_name: rendered.type_name.clone(),
+            repr: rendered.text.clone(),
+            truncated: rendered.truncated,
+        };
+        self.keep(evidence);
+        local
+    }
+
+    fn keep(&mut self, evidence: Option<Evidence>) {
+        if self.beyond.is_some() {
+            self.evidence.push(evidence);
+        }
+    }
+
+    /// Marks what is not there any more. `stacks` are all that was told, in the order in which it was; `again` reads what
+    /// is there now.
+    pub(crate) fn check(self, stacks: &mut [InterpreterStacks], again: &Reader<'_>) {
+        let frames = stacks
+            .iter_mut()
+            .flat_map(|interpreter| &mut interpreter.threads)
+            .flat_map(|thread| &mut thread.frames);
+        let changed: Arc<str> = CHANGED.into();
+        let locals = frames.flat_map(|frame| &mut frame.locals);
+        for (local, evidence) in locals.zip(self.evidence) {
+            let Some(evidence) = evidence else { continue };
+            let same = again.memory.word(evidence.slot).is_ok_and(|raw| raw == evidence.raw)
+                && head(again, evidence.value) == evidence.head;
+            if !same {
+                local.repr = changed.clone();
+                local.truncated = false;
+            }
+        }
+    }
+}
+
+/// Reads what these threads' locals need, so that it is copied in the pause: of the thread that holds the GIL first, as
+/// it alone changes things when it runs again, and not so much that the pause gets much longer.
+pub(crate) fn rehearse(
+    memory: &Cached<Live>,
+    steady: Reader<'_>,
+    seen: &[SeenInterpreter],
+    wanted: Wanted,
+) {
+    const SHORT: usize = 60;
+    const PAGES: usize = 64;
+    let frames = memory.count();
+    let most = frames + (frames / 3).max(PAGES);
+    let wanted = Wanted { characters: wanted.characters.min(SHORT), ..wanted };
+    let mut locals = Locals::new(Reader { memory, ..steady }, steady, wanted);
+    let threads = |holding: bool| {
+        seen.iter().flat_map(move |interpreter| {
+            let holds = move |thread: &&SeenThread| {
+                (interpreter.holder == Some(thread.state.address)) == holding
+            };
+            interpreter.threads.iter().filter(holds)
+        })
+    };
+    for thread in threads(true).chain(threads(false)) {
+        for frame in &thread.stack.frames {
+            if memory.count() >= most {
+                return;
+            }
+            locals.of(frame);
+        }
+    }
+}
+
+fn head(reader: &Reader<'_>, at: Address) -> Option<Head> {
+    let kind = reader.kind(at).ok()?;
+    let size = reader.memory.word(at.plus(reader.layout.objects.size)).ok()?;
+    Some((kind.0, size))
+}

@@ -1,0 +1,106 @@
+//! Recorded processes of every version with damaged memory: reading one ends soon, without a panic, and with little
+//! memory of ours.
+//!
+//! `SPYHOLE_DAMAGE=SEED` runs one seed alone, and tells what came of it; `fuzz/` lets a fuzzer choose the damage.
+
+mod damage;
+
+use std::alloc::System;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cap::Cap;
+use damage::{Chance, Damaged, Seeded};
+use spyhole_proc::capture::Capture;
+use spyhole_session::locals::Wanted;
+use spyhole_session::snapshot;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Held by the one test that runs: what the other allocates would count, too.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How many damaged processes are read. Without optimisation each takes twenty times as long.
+const COUNT: u64 = if cfg!(debug_assertions) { 800 } else { 20_000 };
+/// What one look may hold at once.
+const MEMORY: usize = 320 << 20;
+/// Values are read, too.
+const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
+/// What one look may take, on a machine that does other things, too.
+const TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 });
+
+fn captures() -> Vec<Capture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cpython/tests/captures");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| Capture::parse(&fs::read(file).unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn a_damaged_process_is_read_within_bounds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let captures = captures();
+    assert!(captures.len() >= 10);
+    let one = std::env::var("SPYHOLE_DAMAGE").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let seeds = one.map_or(0..COUNT, |seed| seed..seed + 1);
+    let (mut looked, mut slowest, mut largest) = (0_u64, (Duration::ZERO, 0), (0_usize, 0));
+    let begin = Instant::now();
+    for seed in seeds {
+        let mut chance = Seeded(seed);
+        let capture = &captures[chance.below(captures.len() as u64) as usize];
+        let process = Damaged::new(capture, &mut chance);
+        let (before, start) = (ALLOCATOR.allocated(), Instant::now());
+        let peak = ALLOCATOR.max_allocated();
+        let stacks = snapshot::of_still(capture.pid, process.maps(), &process, Some(LOCALS));
+        let took = start.elapsed();
+        // Only a new highest mark is known; a look that stays below an old one held less than it.
+        let held = match ALLOCATOR.max_allocated() {
+            highest if highest > peak => highest.saturating_sub(before),
+            _ => 0,
+        };
+        slowest = slowest.max((took, seed));
+        largest = largest.max((held, seed));
+        looked += u64::from(stacks.is_ok());
+        if one.is_some() {
+            println!("{took:?}, {held} bytes, {} bytes read: {stacks:#?}", process.bytes_read());
+        }
+        assert!(took < TIME, "seed {seed} took {took:?}");
+        assert!(held < MEMORY, "seed {seed} held {held} bytes");
+    }
+    println!(
+        "{COUNT} looks in {:?}, {looked} with stacks; slowest {slowest:?}, largest {largest:?}",
+        begin.elapsed()
+    );
+    // Damage that is always found at the beginning would test little.
+    assert!(one.is_some() || looked > COUNT / 2, "{looked} of {COUNT} came to stacks");
+}
+
+/// A file that was cut or changed is refused, or read as far as it goes.
+#[test]
+fn a_damaged_file_is_read_within_bounds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let captures = captures();
+    let bytes = captures[3].to_bytes();
+    for seed in 0..COUNT / 100 {
+        let mut chance = Seeded(seed);
+        let mut damaged = bytes.clone();
+        if chance.below(2) == 0 {
+            damaged.truncate(chance.below(bytes.len() as u64) as usize);
+        }
+        for _ in 0..chance.below(4) {
+            if let Some(byte) = {
+                let at = chance.below(damaged.len().max(1) as u64) as usize;
+                damaged.get_mut(at)
+            } {
+                *byte ^= 1 << chance.below(8);
+            }
+        }
+        if let Ok(capture) = Capture::parse(&damaged) {
+            let _ = snapshot::of_still(capture.pid, &capture.maps(), &capture, Some(LOCALS));
+        }
+    }
+}
