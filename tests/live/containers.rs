@@ -234,12 +234,15 @@ os.execv(sys.argv[3], sys.argv[3:])
 /// Where descriptors may not be taken (`pidfd_getfd` refused by a container's profile, or missing), they are passed.
 fn descriptors_are_passed(python: &Interpreter) {
     const PIDFD_GETFD: &str = "438";
+    const EPERM: i32 = 1;
+    const ENOSYS: i32 = 38;
     for namespaces in [&[][..], &["--net"]] {
-        let Some(mut subject) = within("descriptors_are_passed", python, namespaces) else {
+        let Some(subject) = within("descriptors_are_passed", python, namespaces) else {
             continue;
         };
+        let mut subject = subject.by_threads(2);
         let pid = subject.pid();
-        for errno in [libc::EPERM, libc::ENOSYS] {
+        for errno in [EPERM, ENOSYS] {
             let filtered = |words: &[&str]| {
                 let mut command = Command::new("python3");
                 command.args(["-c", FILTERED, PIDFD_GETFD, &errno.to_string()]);
