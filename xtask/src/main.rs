@@ -39,7 +39,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "bench",
-        about: "measure: `ask` is the time to a value, beside other tools",
+        about: "measure beside other tools: `ask` is the time to a value, `stack` that to all stacks",
         run: bench::run,
     },
     Chore {

@@ -4,6 +4,7 @@
 //! What the agent is told is not known here.
 
 pub mod door;
+mod ends;
 pub mod error;
 mod link;
 pub mod look;

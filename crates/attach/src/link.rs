@@ -13,6 +13,7 @@ use spyhole_proc::{Address, tasks};
 use spyhole_stub::{Interpreter, field, params};
 
 use crate::door::thread::{choice, greet};
+use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
 use crate::{Opening, refusal};
 
@@ -32,6 +33,7 @@ pub struct Link {
     pub(crate) base: Option<Address>,
     /// Where its page lies.
     pub(crate) page: Option<Address>,
+    pub(crate) ends: Ends,
     pub version: Version,
     /// The interpreters of the process when it was attached to, all but the main one.
     pub others: Vec<Interpreter>,
@@ -68,6 +70,7 @@ impl Link {
             control: self.control.try_clone().map_err(failed)?,
             page: self.page.ok_or(AttachError::NoSession { pid: self.pid })?,
             version: self.version,
+            ends: self.ends.clone(),
             opened: self.opened.clone(),
             turn: Mutex::new(()),
         })
@@ -101,6 +104,7 @@ pub struct Gate {
     control: OwnedFd,
     /// Of the first agent.
     page: Address,
+    ends: Ends,
     pub version: Version,
     opened: Option<Arc<Opened>>,
     turn: Mutex<()>,
@@ -124,7 +128,8 @@ impl Gate {
         sys::send_all(&self.control, &interpreter.session(page.0))
             .map_err(|_| refusal::gone(pid))?;
         let is_refused = || self.refused() != Some(refused);
-        let shell = Shell { page, base: page, held: Duration::ZERO, version: self.version };
+        let ends = self.ends.clone();
+        let shell = Shell { page, base: page, ends, held: Duration::ZERO, version: self.version };
         let link = greet(process, shell, opening, &is_refused)?;
         Ok(Link { opened: self.opened.clone(), ..link })
     }
@@ -136,10 +141,11 @@ impl Gate {
 }
 
 /// A stub that was started and has to be greeted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shell {
     pub(crate) base: Address,
     pub(crate) page: Address,
+    pub(crate) ends: Ends,
     pub(crate) held: Duration,
     pub(crate) version: Version,
 }

@@ -93,6 +93,9 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
         end_session(p, true);
         return 1;
     }
+    if (*p).rendezvous_length != 0 {
+        pass_channels(p);
+    }
     word(&raw mut (*p).state).store(state::READY, Ordering::Release);
     let main = *descriptors.add(1);
     let mut go = 0_u8;
@@ -113,6 +116,27 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     end_session(p, unmap);
     unmap as i32
 }}
+
+/// Hands the client its ends, where it may not take them. If that fails it does not say `go`.
+unsafe fn pass_channels(p: P) {
+    const AF_UNIX: i64 = 1;
+    const STREAM_CLOEXEC: i64 = 1 | 0o2000000;
+    let fd = system(SYS_SOCKET, AF_UNIX, STREAM_CLOEXEC, 0, 0, 0, 0);
+    if fd < 0 {
+        return;
+    }
+    let (at, length) = (&raw const (*p).rendezvous as i64, (*p).rendezvous_length as i64);
+    if system(SYS_CONNECT, fd, at, length, 0, 0, 0) == 0 {
+        // struct cmsghdr (length, SOL_SOCKET, SCM_RIGHTS) and two descriptors, struct iovec, struct msghdr.
+        let two = (*p).descriptors[0] as u32 as u64 | ((*p).descriptors[2] as u32 as u64) << 32;
+        let control = [24_u64, 1 | 1 << 32, two];
+        let page = p as u64;
+        let part = [&raw const page as u64, 8];
+        let message = [0_u64, 0, &raw const part as u64, 1, &raw const control as u64, 24, 0];
+        system(SYS_SENDMSG, fd, &raw const message as i64, MSG_NOSIGNAL, 0, 0, 0);
+    }
+    close(fd as i32);
+}
 
 /// Closes a descriptor. Its number is struck out first: a child that is forked in between rather keeps the descriptor
 /// than closes another that got the same number.

@@ -51,6 +51,8 @@ pub struct Plan {
     /// Offset of the field of an interpreter's state that is not 0 while it is being ended.
     pub finalizing: Option<u64>,
     pub interpreter: Interpreter,
+    /// Name of an abstract socket to which the client's ends of the channels are passed; `None`: it takes them.
+    pub rendezvous: Option<[u8; 16]>,
     /// Bytes of stack for threads that run Python code.
     pub stack_size: u64,
 }
@@ -109,6 +111,12 @@ impl Plan {
         page.watcher_entry = self.base + entry::STUB_WATCHER;
         page.spawned_entry = self.base + entry::STUB_SPAWNED;
         page.descriptors = [-1; 4];
+        if let Some(name) = self.rendezvous {
+            // struct sockaddr_un: the family AF_UNIX, and a name that begins with a zero.
+            page.rendezvous[0] = 1;
+            page.rendezvous[3..19].copy_from_slice(&name);
+            page.rendezvous_length = 19;
+        }
         page.fork_entry = self.base + entry::STUB_FORKED;
         page.functions = self.functions;
         page.name_builtins = text("__builtins__");
@@ -182,6 +190,7 @@ mod tests {
             own_gils: false,
             finalizing: None,
             interpreter: Interpreter::default(),
+            rendezvous: None,
             stack_size: 1 << 20,
         };
         let page = plan.page();

@@ -262,6 +262,9 @@ pub struct Params {
     pub watcher_entry: u64,
     pub spawned_entry: u64,
     pub fork_entry: u64,
+    /// Where to pass the client's ends of the channels: the address of a socket, and its length; 0: it takes them.
+    pub rendezvous_length: u64,
+    pub rendezvous: [u8; 24],
     pub watcher: u64,
     pub control: u64,
     pub functions: [u64; FUNCTIONS],

@@ -29,7 +29,7 @@ def tell():
 
 def main():
     spyhole.install(locals={'given': 43})
-    if WORLD not in ('asyncio', 'uvloop', 'flask'):     # these tell it when they serve
+    if WORLD not in ('asyncio', 'uvloop', 'flask', 'forked'):     # these tell it when they serve
         tell()
     if WORLD == 'lock':
         lock = threading.Lock()

@@ -14,6 +14,7 @@ use spyhole_proc::stat::Status;
 use spyhole_proc::sys;
 
 use super::Door;
+use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
 use crate::{Link, MakeOpening, Options, Situation};
 
@@ -72,6 +73,7 @@ impl Door for Doorbell {
             control,
             base: None,
             page: None,
+            ends: Ends::Taken,
             version,
             others: Vec::new(),
             opened: None,

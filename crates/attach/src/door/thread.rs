@@ -25,6 +25,7 @@ use spyhole_stub::params::{self, error, launched, state};
 use spyhole_stub::{Interpreter, Plan, entry, field};
 
 use super::Door;
+use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
 use crate::link::Shell;
 use crate::look::{Seen, denied, see};
@@ -87,6 +88,7 @@ pub(crate) fn look(
             own_gils: layout::has_own_gils(version),
             finalizing: layout::finalizing(version),
             interpreter,
+            rendezvous: None,
             stack_size: STACK_SIZE,
         },
         restorer,
@@ -162,6 +164,8 @@ impl Door for Thread {
         let mut blueprint = look(process, options.override_opt_out, options.interpreter)?;
         let version = blueprint.version;
         let base = Address(blueprint.plan.base);
+        let ends = Ends::of(process, choice())?;
+        blueprint.plan.rendezvous = ends.name();
         let others = std::mem::take(&mut blueprint.others);
         let opened = blueprint.opened.take();
         let patience = options.patience;
@@ -171,7 +175,7 @@ impl Door for Thread {
         let held = tracer
             .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
-        let shell = Shell { base, page: base.plus(params::CODE_LENGTH), held, version };
+        let shell = Shell { base, page: base.plus(params::CODE_LENGTH), ends, held, version };
         let opening = opening(Situation { version, others: &others });
         let link = greet(process, shell, &opening, &|| true)?;
         Ok(Link { others, opened, ..link })
@@ -452,22 +456,18 @@ pub(crate) fn greet(
             _ => break head,
         }
     };
-    let take = |fd: i32| {
-        process.get(fd).map_err(|source| match source.errno() {
-            libc::ENOSYS => AttachError::NotHere(NotHere::NoPidfdGetfd),
-            libc::ESRCH => AttachError::Gone { pid },
-            _ => AttachError::Sys { pid, source },
-        })
-    };
+    let numbers = [head[head::MAIN], head[head::CONTROL]];
+    let [main, control] = shell.ends.receive(process, numbers, shell.page, PATIENCE)?;
     let link = Link {
         pid,
         door: "thread",
         held: shell.held,
         thread: head[head::THREAD],
-        main: take(head[head::MAIN])?,
-        control: take(head[head::CONTROL])?,
+        main,
+        control,
         base: Some(shell.base),
         page: Some(shell.page),
+        ends: shell.ends,
         version: shell.version,
         others: Vec::new(),
         opened: None,
