@@ -13,6 +13,7 @@ pub mod door;
 pub mod evaluate;
 mod failure;
 mod holding;
+pub mod interpreters;
 pub mod live;
 pub mod locals;
 pub mod model;
@@ -23,6 +24,7 @@ mod received;
 pub mod redaction;
 pub mod snapshot;
 mod sources;
+mod starved;
 pub mod target;
 
 pub use cancel::Cancel;

@@ -25,6 +25,7 @@ use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
 use crate::holding::Thawed;
+use crate::interpreters::is_meant;
 use crate::locals::{self, Locals, Wanted};
 use crate::model::{
     ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
@@ -33,7 +34,7 @@ use crate::model::{
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
-use crate::{failure, target::Target};
+use crate::{failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +86,11 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
         if failure.kind != ErrorKind::Gone && ends() { failure::gone(target.pid) } else { failure }
     })?;
     if let Some(wanted) = &target.interpreter {
-        stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
-        if stacks.interpreters.is_empty() {
-            return Err(failure::unknown_interpreter(target));
+        let is_meant = |one: &InterpreterStacks| is_meant(wanted, one.id, one.name.as_deref());
+        if !stacks.interpreters.iter().any(is_meant) {
+            return Err(failure::unknown_interpreter(target, &interpreters::rows(process)));
         }
+        stacks.interpreters.retain(is_meant);
     }
     if let Some(sources) = sources {
         sources.quote(&mut stacks);
@@ -100,7 +102,7 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
+pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
     let pid = process.pid;
     let Seen { runtime, version, maps } = look::see(process, memory)?;
     let opened = Opened::of(memory, runtime, version);
@@ -275,6 +277,7 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
     let mut told = tell(&share, &named, &moment.memory).into_iter();
     let interpreters = moment.interpreters.iter().map(|interpreter| InterpreterStacks {
         id: interpreter.state.id,
+        name: interpreters::group(&reader, &interpreter.state),
         threads: told.by_ref().take(interpreter.threads.len()).collect(),
     });
     let interpreters = interpreters.collect();

@@ -40,6 +40,6 @@ pub(super) fn process(pid: i32, threads: Vec<ThreadStack>) -> ProcessStacks {
         paused: Duration::ZERO,
         torn: false,
         notes: Vec::new(),
-        interpreters: vec![InterpreterStacks { id: 0, threads }],
+        interpreters: vec![InterpreterStacks { id: 0, name: None, threads }],
     }
 }
