@@ -28,3 +28,4 @@ mod smoke;
 mod stack;
 mod takeover;
 mod values;
+mod waits;

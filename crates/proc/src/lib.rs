@@ -8,6 +8,7 @@ pub mod arch;
 mod bounded;
 mod cached;
 pub mod capture;
+pub mod descriptors;
 pub mod elf;
 pub mod files;
 pub mod find;

@@ -7,6 +7,7 @@ pub mod cancel;
 mod compare;
 pub mod console;
 mod conversation;
+mod deadlocks;
 #[cfg(feature = "die")]
 pub mod die;
 pub mod evaluate;
@@ -22,5 +23,7 @@ pub mod redaction;
 pub mod snapshot;
 mod sources;
 pub mod target;
+mod waiting;
+pub mod waits;
 
 pub use cancel::Cancel;
