@@ -49,7 +49,7 @@ fn in_our_voice() {
     hint: spyhole eval --help
     ");
     insta::assert_snapshot!(refused(&["eval", "1", "2", "--door", "window"]), @"
-    error: invalid value `window` for `--door <NAME>` [possible values: thread]
+    error: invalid value `window` for `--door <NAME>` [possible values: doorbell, thread]
 
     hint: spyhole eval --help
     ");

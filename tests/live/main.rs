@@ -12,6 +12,7 @@ mod subjects;
 mod console;
 mod containers;
 mod demo;
+mod doorbell;
 mod embedded;
 mod endings;
 mod evaluation;

@@ -19,6 +19,7 @@ mod record;
 mod stress;
 mod venvs;
 mod ward;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "bench",
-        about: "measure: `ask` is the time to a value, beside other tools",
+        about: "measure beside other tools: `ask` is the time to a value, `stack` that to all stacks",
         run: bench::run,
     },
     Chore {
@@ -87,6 +88,11 @@ const CHORES: &[Chore] = &[
         name: "venvs",
         about: "make the environments with gevent and eventlet for the live tests",
         run: venvs::run,
+    },
+    Chore {
+        name: "wheel",
+        about: "make the wheel; `--check` installs it and rings a doorbell",
+        run: wheel::run,
     },
 ];
 

@@ -31,3 +31,15 @@ pub const COMPLETE: Feature =
 pub const FOR_EVAL: [Feature; 4] = [STATEMENTS, RENDER, RAISED, CONTROL];
 /// Everything there is.
 pub const ALL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
+
+/// The part of the package that gives a prompt in a live loop: module and source. It is handed to an interpreter of
+/// one's own, and never sent into a process.
+pub const LIVE: [(&str, &str); 7] = [
+    ("spyhole", include_str!("../python/spyhole/__init__.py")),
+    ("spyhole._live", include_str!("../python/spyhole/_live.py")),
+    ("spyhole._places", include_str!("../python/spyhole/_places.py")),
+    ("spyhole._prompt", include_str!("../python/spyhole/_prompt.py")),
+    ("spyhole._output", include_str!("../python/spyhole/_output.py")),
+    ("spyhole._records", include_str!("../python/spyhole/_records.py")),
+    ("spyhole.debugtools", include_str!("../python/spyhole/debugtools.py")),
+];

@@ -78,6 +78,12 @@ pub enum NotHere {
     NoRestorer,
     #[error("its address space has no free range")]
     NoRoom,
+    #[error("it has no doorbell: `spyhole.install()` was not called in it")]
+    NoBell,
+    #[error("it has the doorbell's signals, but did not call back within {within:?}")]
+    RangInVain { within: Duration },
+    #[error("its doorbell cannot be rung: {reason}")]
+    BellBroken { reason: String },
     #[error("this kernel cannot copy descriptors between processes (pidfd_getfd, Linux 5.6)")]
     NoPidfdGetfd,
 }

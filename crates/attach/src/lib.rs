@@ -40,6 +40,21 @@ pub struct Opening {
     pub frames: Vec<u8>,
 }
 
+impl Opening {
+    /// The first message: the agent with its length, then the frames.
+    pub(crate) fn message(&self) -> Vec<u8> {
+        let length = spyhole_stub::params::OPENING_HEADER + self.compiled.len() + self.source.len();
+        let mut first = vec![b'G'];
+        first.extend((length as u32).to_le_bytes());
+        first.extend(self.magic.to_le_bytes());
+        first.extend((self.compiled.len() as u32).to_le_bytes());
+        first.extend(&self.compiled);
+        first.extend(&self.source);
+        first.extend(&self.frames);
+        first
+    }
+}
+
 /// Makes the opening for a version.
 pub type MakeOpening<'a> = &'a (dyn Fn(Version) -> Opening + Sync);
 
@@ -78,6 +93,7 @@ fn by_a_door(
             Err(error) => return Err(error),
         }
     }
+    // The last door is the one that needs nothing prepared: its reason counts, unless one door was asked for.
     Err(match reasons.pop() {
         Some((_, reason)) => AttachError::NotHere(reason),
         None => AttachError::NoSuchDoor {
@@ -90,5 +106,9 @@ fn by_a_door(
 /// Whether code could be run in a process now, as far as a look from outside tells. Touches nothing.
 pub fn could_attach(process: &Pidfd) -> Result<&'static str, AttachError> {
     refusal::check(process)?;
+    if door::doorbell::is_there(process.pid) {
+        return Ok("doorbell");
+    }
+    refusal::check_borrowing(process.pid)?;
     door::thread::look(process, false).map(|_| "thread")
 }

@@ -19,8 +19,8 @@ pub struct Link {
     pub thread: i32,
     pub(crate) main: OwnedFd,
     pub(crate) control: OwnedFd,
-    /// Where the stub lies.
-    pub(crate) base: Address,
+    /// Where the stub lies, if there is one.
+    pub(crate) base: Option<Address>,
 }
 
 impl Link {
@@ -46,11 +46,13 @@ impl Link {
 
     /// After the agent's end: waits until its thread and the stub's mappings are gone. `false`: not within `limit`.
     pub fn wait_gone(&self, process: &Pidfd, limit: Duration) -> bool {
+        // Without a stub the agent's end of the channel closes last of all.
+        let Some(base) = self.base else { return true };
         const PAUSE: Duration = Duration::from_micros(50);
         let start = Instant::now();
         let mut byte = [0];
         loop {
-            let mapped = sys::read_memory(self.pid, self.base, &mut byte).is_ok();
+            let mapped = sys::read_memory(self.pid, base, &mut byte).is_ok();
             if (!mapped && !tasks::exists(self.pid, self.thread)) || process.has_ended() {
                 return true;
             }

@@ -27,6 +27,12 @@ pub(crate) fn check(process: &Pidfd) -> Result<(), AttachError> {
     if process.has_ended() {
         return Err(AttachError::Gone { pid });
     }
+    Ok(())
+}
+
+/// What forbids to borrow a thread.
+pub(crate) fn check_borrowing(pid: i32) -> Result<(), AttachError> {
+    let status = Status::of(pid).map_err(|_| AttachError::Gone { pid })?;
     if status.seccomp != 0 {
         return Err(AttachError::Seccomp { pid });
     }

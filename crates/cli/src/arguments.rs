@@ -77,7 +77,7 @@ impl From<Color> for ColorChoice {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Entry {
     /// Enter by this door and no other (see `spyhole help doors`)
-    #[arg(long, value_name = "NAME", value_parser = ["thread"], display_order = 800)]
+    #[arg(long, value_name = "NAME", value_parser = ["doorbell", "thread"], display_order = 800)]
     pub(crate) door: Option<String>,
     /// Enter although the process was started with remote debugging switched off (Python 3.14+; your own processes only)
     #[arg(long, display_order = 801)]
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Stack(commands::stack::Stack),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Python(commands::python::Python),
+    Close(commands::close::Close),
     Demo(commands::demo::Demo),
     Help(commands::help::Help),
     #[command(hide = true)]

@@ -12,6 +12,7 @@ mod duration;
 mod dying;
 mod failure;
 mod interrupt;
+mod live;
 mod views;
 
 use std::process::ExitCode;

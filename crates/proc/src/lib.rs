@@ -5,6 +5,7 @@
 pub mod access;
 pub mod address;
 pub mod arch;
+pub mod bell;
 mod bounded;
 mod cached;
 pub mod capture;

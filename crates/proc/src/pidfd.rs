@@ -1,7 +1,7 @@
 //! A process that is held by a descriptor, so that its number cannot pass to another one unseen.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::sys;
@@ -32,6 +32,11 @@ impl Pidfd {
     /// Whether it ends within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
         sys::wait_readable(&self.fd, Some(limit))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        sys::bell::signal(self.fd.as_fd(), number)
     }
 
     /// A copy of its descriptor `fd`.

@@ -2,6 +2,7 @@
 //!
 //! It knows how to make the calls, not what they are for.
 
+pub mod bell;
 #[cfg(feature = "die")]
 pub mod die;
 pub mod files;

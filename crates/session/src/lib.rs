@@ -10,9 +10,11 @@ mod conversation;
 mod deadlocks;
 #[cfg(feature = "die")]
 pub mod die;
+pub mod door;
 pub mod evaluate;
 mod failure;
 mod holding;
+pub mod live;
 pub mod locals;
 pub mod model;
 mod names;

@@ -27,13 +27,22 @@ impl Figures {
 
     /// How many times as long as `others`, as the median over the pairs.
     pub(super) fn times(&self, others: &Self) -> f64 {
+        self.over(others).median()
+    }
+
+    /// Each divided by its pair.
+    pub(super) fn over(&self, others: &Self) -> Self {
         let pairs = self.milliseconds.iter().zip(&others.milliseconds);
-        median(pairs.map(|(own, other)| own / other).collect())
+        Self { milliseconds: pairs.map(|(own, other)| own / other).collect() }
+    }
+
+    pub(super) fn least(&self) -> f64 {
+        self.milliseconds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
     /// Median, 99th percentile and range as cells of a table.
     pub(super) fn cells(&self) -> String {
-        let least = self.milliseconds.iter().copied().fold(f64::INFINITY, f64::min);
+        let least = self.least();
         let most = self.milliseconds.iter().copied().fold(0.0, f64::max);
         let [median, high, least, most] =
             [self.median(), self.percentile(99), least, most].map(milliseconds);

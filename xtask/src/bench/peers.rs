@@ -1,4 +1,4 @@
-//! The other tools: where they come from, and how each is made to print a value of the target.
+//! The other tools: where they come from, and how each is made to print a value of the target, or its stacks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use spyhole_testkit::Interpreter;
 
 use crate::workspace;
 
-const PACKAGES: &[&str] = &["hypno==1.1.0", "pyrasite==2.0"];
+const PACKAGES: &[&str] = &["hypno==1.1.0", "pyrasite==2.0", "py-spy==0.4.3"];
 /// What they run in the target. It prints where the target prints.
 const CODE: &str = "import __main__; print(__main__.answer, flush=True)";
 
@@ -38,12 +38,11 @@ pub(super) struct Environment {
 
 impl Environment {
     pub(super) fn new(python: &Interpreter) -> Result<Self> {
-        if Command::new("gdb").arg("--version").output().is_err() {
-            bail!("pyrasite needs gdb; run `apt-get install gdb`");
-        }
         let folder = workspace::generated("venvs").join("peers");
         let payload = folder.join("payload.py");
-        if !payload.exists() {
+        let contents = folder.join("packages.txt");
+        let wanted = PACKAGES.join("\n");
+        if fs::read_to_string(&contents).ok().as_ref() != Some(&wanted) {
             // `--clear` also mends one that a killed run left half made.
             checked(Command::new(&python.path).args(["-m", "venv", "--clear"]).arg(&folder))?;
             checked(
@@ -52,6 +51,7 @@ impl Environment {
                     .args(PACKAGES),
             )?;
             fs::write(&payload, format!("{CODE}\n")).context("cannot write the payload")?;
+            fs::write(&contents, wanted).context("cannot write what is in the environment")?;
         }
         Ok(Self { folder, payload })
     }
@@ -61,9 +61,20 @@ impl Environment {
         Peer { name: "hypno 1.1.0", program: self.folder.join("bin/hypno"), words }
     }
 
-    pub(super) fn pyrasite(&self) -> Peer {
+    pub(super) fn pyrasite(&self) -> Result<Peer> {
+        if Command::new("gdb").arg("--version").output().is_err() {
+            bail!("pyrasite needs gdb; run `apt-get install gdb`");
+        }
         let words = vec!["PID".to_owned(), self.payload.display().to_string()];
-        Peer { name: "pyrasite 2.0", program: self.folder.join("bin/pyrasite"), words }
+        Ok(Peer { name: "pyrasite 2.0", program: self.folder.join("bin/pyrasite"), words })
+    }
+
+    /// All threads, as `stack --json --all` prints them.
+    pub(super) fn py_spy(&self, locals: bool) -> Peer {
+        let words =
+            ["dump", "--json", "--pid", "PID"].into_iter().chain(locals.then_some("--locals"));
+        let words = words.map(str::to_owned).collect();
+        Peer { name: "py-spy 0.4.3", program: self.folder.join("bin/py-spy"), words }
     }
 }
 

@@ -1,6 +1,6 @@
 """spyhole: a small, safe hole into a running Python process.
 
-For programs that leave a door of their own: `spyhole.backdoor`,
+For programs that leave a door of their own: `install`, `spyhole.backdoor`,
 `spyhole.debugtools`. Importing this imports nothing else.
 
 The files `_core`, `_statements`, `_render`, `_raised`, `_control` and
@@ -9,3 +9,18 @@ to be imported.
 """
 
 __version__ = "0.1.0"
+
+
+def install(signal=None, tty=None, locals=None):
+    """Lets `spyhole console PID` and its like in without any right to trace this process.
+
+    Sets two signal handlers and does nothing else, until somebody rings. To be
+    called in the main thread. `signal` adds SIGTRAP, SIGUSR1 or SIGUSR2 (or a
+    list of these); `tty` is a signal that opens a prompt on the controlling
+    terminal, in the interrupted frame; `locals` is a dict of names for every
+    session, or "caller" for those of the calling frame.
+    """
+    import sys
+
+    from . import _doorbell
+    _doorbell.install(signal, tty, locals, sys._getframe(1) if locals == 'caller' else None)

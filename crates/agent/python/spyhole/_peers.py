@@ -11,6 +11,7 @@ import sys
 
 import _socket
 
+OVERFLOW_UID = 65534            # include/linux/highuid.h
 SO_DOMAIN = 39                  # include/uapi/asm-generic/socket.h
 WORD = '<I' if sys.byteorder == 'little' else '>I'
 
@@ -97,7 +98,7 @@ def is_nobody_known(uid):
         with open('/proc/self/uid_map') as file:
             return [line.split() for line in file] != [['0', '0', '4294967295']]
     except (OSError, ValueError):
-        return True
+        return uid == OVERFLOW_UID
 
 
 def without_scope(address):

@@ -83,6 +83,7 @@ class Live(object):
         self.assertEqual((code, out), (0, "(True, ['-x', 'y'], 'script.py')\n"), err)
         self.assertEqual(piped(self.loop, '', os.path.join(folder, 'none'))[0], 2)
 
+    @unittest.skipUnless(os.path.exists('/dev/pts/ptmx'), 'no pseudo-terminals')
     def test_on_a_terminal(self):
         terminal = Terminal(self.loop)
         self.assertIn('(inside a live %s loop)' % self.loop, terminal.until('>>> $'))

@@ -10,6 +10,8 @@ import tempfile
 import threading
 import unittest
 
+from test_backdoor import HAS_PROC
+
 from spyhole import _peers, _records, _telnet, backdoor
 
 PATIENCE = 60
@@ -52,6 +54,7 @@ class Kept(logging.Handler):
                 raise AssertionError('%r is not in %r' % (text, self.lines))
 
 
+@unittest.skipUnless(HAS_PROC, 'no /proc')
 class Doors(unittest.TestCase):
     def setUp(self):
         self.kept, self.logger = Kept(), logging.getLogger('spyhole')

@@ -1,5 +1,6 @@
 //! The ways into a process, gentlest first. A door says that it is ready, or why it is not.
 
+pub mod doorbell;
 pub mod thread;
 
 use std::time::Instant;
@@ -24,6 +25,6 @@ pub(crate) trait Door {
 }
 
 /// All doors, in the order in which they are tried.
-pub(crate) fn all() -> [&'static dyn Door; 1] {
-    [&thread::Thread]
+pub(crate) fn all() -> [&'static dyn Door; 2] {
+    [&doorbell::Doorbell, &thread::Thread]
 }

@@ -138,6 +138,7 @@ impl Door for Thread {
         deadline: Instant,
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
+        refusal::check_borrowing(pid)?;
         let blueprint = look(process, options.override_opt_out)?;
         let version = blueprint.version;
         let base = Address(blueprint.plan.base);
@@ -429,16 +430,9 @@ fn greet(
         thread: head[head::THREAD],
         main: take(head[head::MAIN])?,
         control: take(head[head::CONTROL])?,
-        base,
+        base: Some(base),
     };
-    let mut first = vec![b'G'];
-    let length = params::OPENING_HEADER + opening.compiled.len() + opening.source.len();
-    first.extend((length as u32).to_le_bytes());
-    first.extend(opening.magic.to_le_bytes());
-    first.extend((opening.compiled.len() as u32).to_le_bytes());
-    first.extend(&opening.compiled);
-    first.extend(&opening.source);
-    first.extend(&opening.frames);
+    let first = opening.message();
     link.send(&first)
         .map_err(|_| gone_or(process, AttachError::NoAnswer { pid, within: start.elapsed() }))?;
     Ok(link)

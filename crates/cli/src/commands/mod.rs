@@ -1,11 +1,13 @@
 //! One file a command: its arguments, its run, its examples. A new one is a file and a line in `arguments::Command`.
 
+pub(crate) mod close;
 pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod ps;
+pub(crate) mod python;
 mod questions;
 mod rounds;
 pub(crate) mod stack;
@@ -36,6 +38,8 @@ pub(crate) fn run() -> u8 {
         Command::Stack(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Close(command) => (command.run(&terminal), false),
+        Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),
         Command::Help(command) => (command.run(&terminal), false),
         Command::Generate(command) => (command.run(), false),
