@@ -12,7 +12,7 @@ use spyhole_proc::tasks::Tasks;
 use crate::model::StackFrame;
 use crate::pause::View;
 use crate::waiting::{self, Found, Has, Subject, Waiting};
-use crate::waits::{Deadlock, DeadlockKind, Member, Place, WaitKind};
+use crate::waits::{Deadlock, DeadlockKind, Line, Member, WaitKind};
 
 /// The deadlocks among all threads. `again` reads what is there now, and `tasks` tells what they do now; `None` where
 /// nothing can have changed.
@@ -102,7 +102,7 @@ fn deadlock(ring: &[usize], found: &[Option<(Found, Has)>], threads: &[Subject<'
 }
 
 /// Where a thread is, in words of its program.
-fn now(frames: &[StackFrame]) -> Option<Place> {
+fn now(frames: &[StackFrame]) -> Option<Line> {
     const LIBRARY: [&str; 4] =
         ["threading", "queue", "concurrent.futures._base", "importlib._bootstrap"];
     let own = |frame: &&StackFrame| {

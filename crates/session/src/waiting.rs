@@ -16,7 +16,7 @@ use spyhole_proc::tasks::{Activity, Tasks};
 
 use crate::model::{InterpreterStacks, StackFrame, ThreadStack};
 use crate::pause::{SeenInterpreter, SeenThread, View};
-use crate::waits::{Owner, Owning, Place, ThreadName, Wait, WaitKind};
+use crate::waits::{Line, Owner, Owning, ThreadName, Wait, WaitKind};
 
 /// Frames of the library that may lie between a program and the lock that it waits for.
 const LIBRARY_FRAMES: usize = 6;
@@ -64,7 +64,7 @@ pub(crate) struct Waiting<'a> {
 pub(crate) struct Taken {
     /// Its place in the list of threads.
     pub(crate) thread: usize,
-    pub(crate) place: Place,
+    pub(crate) place: Line,
 }
 
 impl<'a> Waiting<'a> {
@@ -188,7 +188,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// The locks that a thread has taken by `with`.
-    pub(crate) fn taken(&mut self, thread: Subject<'_>) -> Vec<(Lock, Place)> {
+    pub(crate) fn taken(&mut self, thread: Subject<'_>) -> Vec<(Lock, Line)> {
         let frames = thread.told.frames.iter().zip(&thread.seen.stack.frames);
         let mut taken = Vec::new();
         for (told, raw) in frames {
@@ -197,7 +197,7 @@ impl<'a> Waiting<'a> {
                 continue;
             }
             for held in self.locks.held(raw) {
-                taken.push((held.lock, Place { line: held.line, ..of_frame(told) }));
+                taken.push((held.lock, Line { line: held.line, ..of_frame(told) }));
             }
         }
         taken
@@ -253,7 +253,7 @@ impl<'a> Waiting<'a> {
 pub(crate) enum Has {
     Unknown,
     Ended(u64),
-    Thread(usize, Option<Place>),
+    Thread(usize, Option<Line>),
 }
 
 /// Everything about all threads: what each waits for and who has that.
@@ -346,9 +346,9 @@ fn place(frame: &StackFrame) -> Option<(&str, &str)> {
     Some((frame.module.as_deref()?, function.rsplit('.').next().unwrap_or(function)))
 }
 
-pub(crate) fn of_frame(frame: &StackFrame) -> Place {
+pub(crate) fn of_frame(frame: &StackFrame) -> Line {
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
-    Place { function: text(&frame.function), file: text(&frame.file), line: frame.line }
+    Line { function: text(&frame.function), file: text(&frame.file), line: frame.line }
 }
 
 fn at(what: &str, at: Address) -> String {

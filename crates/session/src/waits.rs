@@ -78,7 +78,7 @@ pub enum Owner {
 pub struct Owning {
     pub thread: ThreadName,
     /// The `with` that took it; `None` if none did, or that is not known.
-    pub taken: Option<Place>,
+    pub taken: Option<Line>,
 }
 
 /// A thread, named.
@@ -91,7 +91,7 @@ pub struct ThreadName {
 
 /// A line of source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Line {
     pub function: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
@@ -127,7 +127,7 @@ pub struct Member {
     pub holds: String,
     pub wants: String,
     /// The `with` that took what it holds.
-    pub taken: Option<Place>,
+    pub taken: Option<Line>,
     /// Where it is now: the innermost line of a file that is no part of `threading` and the like.
-    pub now: Option<Place>,
+    pub now: Option<Line>,
 }

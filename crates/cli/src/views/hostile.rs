@@ -9,7 +9,7 @@ use spyhole_session::model::{
 };
 use spyhole_session::snapshot::Look;
 use spyhole_session::waits::{
-    Deadlock, DeadlockKind, Member, Owner, Owning, Place, ThreadName, Wait, WaitKind,
+    Deadlock, DeadlockKind, Line, Member, Owner, Owning, ThreadName, Wait, WaitKind,
 };
 
 use super::clock::Moment;
@@ -135,7 +135,7 @@ fn row() -> ProcessRow {
 
 fn owning() -> Owning {
     let thread = ThreadName { native_id: Some(1), ident: 1, name: Some(evil()) };
-    let taken = Some(Place { function: Some(evil()), file: Some(evil()), line: Some(1) });
+    let taken = Some(Line { function: Some(evil()), file: Some(evil()), line: Some(1) });
     Owning { thread, taken }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 use spyhole_session::model::ProcessStacks;
-use spyhole_session::waits::{Deadlock, Owner, Place, ThreadName, Wait, WaitKind};
+use spyhole_session::waits::{Deadlock, Line, Owner, ThreadName, Wait, WaitKind};
 
 use super::counted;
 use super::fold::Group;
@@ -37,7 +37,7 @@ fn thread_json(thread: &ThreadName) -> Json {
     json!({"native_id": thread.native_id, "ident": thread.ident, "name": thread.name})
 }
 
-fn place_json(place: Option<&Place>) -> Json {
+fn place_json(place: Option<&Line>) -> Json {
     place.map_or(
         Json::Null,
         |place| json!({"function": place.function, "file": place.file, "line": place.line}),
@@ -157,7 +157,7 @@ fn name(thread: &ThreadName) -> String {
     }
 }
 
-fn place(place: &Place) -> String {
+fn place(place: &Line) -> String {
     let line = place.line.map_or_else(|| "?".to_owned(), |line| line.to_string());
     format!("{}:{line}", flat(place.file.as_deref().unwrap_or("?")))
 }
