@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(told, Some((77, "TCP socket [::1]:8080, peer 127.0.0.1:80".to_owned())));
         let line = "0000000000000000: 00000002 00000000 00010000 0001 01 4242 /run/x.sock";
         assert_eq!(unix(line), Some((4242, "Unix socket /run/x.sock".to_owned())));
-        for garbage in ["", "a b c", "0: 0:0 0:0 0 0 0 0 0 0 0"] {
+        for garbage in ["", "a b c", "0: 0:0 0:0 0 0 0 x 0 0 x"] {
             assert_eq!((internet("tcp", garbage), unix(garbage)), (None, None));
         }
     }

@@ -357,7 +357,7 @@ fn at(what: &str, at: Address) -> String {
 
 /// What a system call waits for, by its arguments.
 fn called(reader: &Reader<'_>, call: &str, arguments: &[u64; 6]) -> Option<Found> {
-    let sleep = || Some(Found::new(WaitKind::Sleep, format!("{call} to end")));
+    let sleep = || Some(Found::new(WaitKind::Sleep, "a sleep to end".to_owned()));
     let of_fd = |fd: u64| {
         let fd = fd as i32;
         Some(Found { fd: Some(fd), ..Found::new(WaitKind::Call, format!("{call} of fd {fd}")) })
