@@ -216,6 +216,49 @@ fn another_user(python: &Interpreter) {
     subject.is_unchanged();
 }
 
-on_three! { number_one }
+/// Runs a program under a filter that fails one system call: number, errno, program, words.
+const FILTERED: &str = "
+import ctypes, os, struct, sys
+call, errno = int(sys.argv[1]), int(sys.argv[2])
+code = b''.join(struct.pack('HBBI', *one) for one in [
+    (0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7fff0000)])
+buffer = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', 4, ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.addressof(program), 0, 0) == 0
+os.execv(sys.argv[3], sys.argv[3:])
+";
+
+/// Where descriptors may not be taken (`pidfd_getfd` refused by a container's profile, or missing), they are passed.
+fn descriptors_are_passed(python: &Interpreter) {
+    const PIDFD_GETFD: &str = "438";
+    const EPERM: i32 = 1;
+    const ENOSYS: i32 = 38;
+    for namespaces in [&[][..], &["--net"]] {
+        let Some(subject) = within("descriptors_are_passed", python, namespaces) else {
+            continue;
+        };
+        let mut subject = subject.by_threads(2);
+        let pid = subject.pid();
+        for errno in [EPERM, ENOSYS] {
+            let filtered = |words: &[&str]| {
+                let mut command = Command::new("python3");
+                command.args(["-c", FILTERED, PIDFD_GETFD, &errno.to_string()]);
+                command.arg(env!("CARGO_BIN_EXE_spyhole")).args(words);
+                Running::start(&mut plain(command)).wait()
+            };
+            let ran = filtered(&["eval", &pid.to_string(), "print('x'), answer"]);
+            ran.gave("x\n(None, 42)\n");
+            ran.left(pid);
+            filtered(&["eval", &pid.to_string(), "while True: pass", "--timeout", "100ms"])
+                .failed(1, "timed out");
+        }
+        subject.is_unchanged();
+    }
+}
+
+on_three! { number_one descriptors_are_passed }
 on_full_set! { other_namespaces empty_root another_user }
 on_three! { deleted_files unreadable_files }

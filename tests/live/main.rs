@@ -17,6 +17,7 @@ mod embedded;
 mod endings;
 mod evaluation;
 mod forks;
+mod interpreters;
 mod interrupts;
 mod limits;
 mod many;

@@ -23,14 +23,17 @@ pub const RAISED: Feature =
 /// The control records `T` and `W`.
 pub const CONTROL: Feature =
     Feature { name: "control", source: include_str!("../python/spyhole/_control.py") };
+/// Stays in other interpreters than the main one.
+pub const LENT: Feature =
+    Feature { name: "lent", source: include_str!("../python/spyhole/_lent.py") };
 /// The `complete` request.
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
-pub const FOR_EVAL: [Feature; 4] = [STATEMENTS, RENDER, RAISED, CONTROL];
+pub const FOR_EVAL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT];
 /// Everything there is.
-pub const ALL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
+pub const ALL: [Feature; 6] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE];
 
 /// The part of the package that gives a prompt in a live loop: module and source. It is handed to an interpreter of
 /// one's own, and never sent into a process.

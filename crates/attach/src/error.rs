@@ -51,6 +51,10 @@ pub enum AttachError {
     NoChannel { pid: i32, errno: i32 },
     #[error("the interpreter of process {pid} is not initialised, or no longer")]
     NotInitialised { pid: i32 },
+    #[error("interpreter {id} of process {pid} has ended")]
+    NoInterpreter { pid: i32, id: i64 },
+    #[error("process {pid} cannot start another agent: it has no memory or no thread for it")]
+    NoSession { pid: i32 },
     #[error("the agent could not start in process {pid}")]
     AgentFailed { pid: i32 },
     #[error("the agent in process {pid} did not answer within {within:?}")]
@@ -80,6 +84,8 @@ pub enum NotHere {
     NoRoom,
     #[error("it has no doorbell: `spyhole.install()` was not called in it")]
     NoBell,
+    #[error("a prepared process is only heard in its main interpreter")]
+    MainOnly,
     #[error("it has the doorbell's signals, but did not call back within {within:?}")]
     RangInVain { within: Duration },
     #[error("its doorbell cannot be rung: {reason}")]

@@ -4,6 +4,7 @@
 //! What the agent is told is not known here.
 
 pub mod door;
+mod ends;
 pub mod error;
 mod link;
 pub mod look;
@@ -12,10 +13,11 @@ mod refusal;
 use std::time::{Duration, Instant};
 
 pub use error::{AttachError, NotHere};
-pub use link::Link;
+pub use link::{Gate, Link};
 use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::sys;
+pub use spyhole_stub::Interpreter;
 
 /// What is asked of an attach.
 #[derive(Clone, Debug)]
@@ -26,6 +28,16 @@ pub struct Options {
     pub override_opt_out: bool,
     /// How long to look for a safe moment.
     pub patience: Duration,
+    /// Where the agent is to run.
+    pub interpreter: Interpreter,
+}
+
+/// What a look from outside tells before the opening is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    pub version: Version,
+    /// All but the main one; none, too, if they could not be listed.
+    pub others: &'a [Interpreter],
 }
 
 /// What goes with the first message: the agent's code, and what it shall read without waiting.
@@ -55,8 +67,8 @@ impl Opening {
     }
 }
 
-/// Makes the opening for a version.
-pub type MakeOpening<'a> = &'a (dyn Fn(Version) -> Opening + Sync);
+/// Makes the opening for a process.
+pub type MakeOpening<'a> = &'a (dyn Fn(Situation<'_>) -> Opening + Sync);
 
 /// Attaches through the first door that is ready. Tells of each one that is not.
 pub fn attach(
@@ -110,5 +122,5 @@ pub fn could_attach(process: &Pidfd) -> Result<&'static str, AttachError> {
         return Ok("doorbell");
     }
     refusal::check_borrowing(process.pid)?;
-    door::thread::look(process, false).map(|_| "thread")
+    door::thread::look(process, false, Interpreter::default()).map(|_| "thread")
 }

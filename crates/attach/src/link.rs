@@ -1,11 +1,21 @@
 //! The two channels to an agent that runs.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use spyhole_cpython::{Opened, Version};
+use spyhole_proc::maps::Maps;
+use spyhole_proc::memory::{Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::sys::{self, SysError};
 use spyhole_proc::{Address, tasks};
+use spyhole_stub::{Interpreter, field, params};
+
+use crate::door::thread::{choice, greet};
+use crate::ends::Ends;
+use crate::error::{AttachError, NotHere};
+use crate::{Opening, refusal};
 
 /// An agent that was brought in. Dropping it closes both channels, which the agent takes as our death.
 #[derive(Debug)]
@@ -21,6 +31,14 @@ pub struct Link {
     pub(crate) control: OwnedFd,
     /// Where the stub lies, if there is one.
     pub(crate) base: Option<Address>,
+    /// Where its page lies.
+    pub(crate) page: Option<Address>,
+    pub(crate) ends: Ends,
+    pub version: Version,
+    /// The interpreters of the process when it was attached to, all but the main one.
+    pub others: Vec<Interpreter>,
+    /// What is needed to read the process; `None` if this build cannot.
+    pub opened: Option<Arc<Opened>>,
 }
 
 impl Link {
@@ -44,6 +62,20 @@ impl Link {
         sys::receive(&self.main, buffer)
     }
 
+    /// The way into the process's other interpreters, which lasts as long as this agent does.
+    pub fn gate(&self) -> Result<Gate, AttachError> {
+        let failed = |source| AttachError::Proc { pid: self.pid, source };
+        Ok(Gate {
+            pid: self.pid,
+            control: self.control.try_clone().map_err(failed)?,
+            page: self.page.ok_or(AttachError::NoSession { pid: self.pid })?,
+            version: self.version,
+            ends: self.ends.clone(),
+            opened: self.opened.clone(),
+            turn: Mutex::new(()),
+        })
+    }
+
     /// After the agent's end: waits until its thread and the stub's mappings are gone. `false`: not within `limit`.
     pub fn wait_gone(&self, process: &Pidfd, limit: Duration) -> bool {
         // Without a stub the agent's end of the channel closes last of all.
@@ -62,4 +94,58 @@ impl Link {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// Starts further agents in a process that has one, without another visit to one of its threads. It may be used from
+/// several threads. Close it before the first agent is left: it holds that one's control channel.
+#[derive(Debug)]
+pub struct Gate {
+    pid: i32,
+    control: OwnedFd,
+    /// Of the first agent.
+    page: Address,
+    ends: Ends,
+    pub version: Version,
+    opened: Option<Arc<Opened>>,
+    turn: Mutex<()>,
+}
+
+impl Gate {
+    /// Starts an agent in another interpreter.
+    pub fn enter(
+        &self,
+        process: &Pidfd,
+        interpreter: Interpreter,
+        opening: &Opening,
+    ) -> Result<Link, AttachError> {
+        let pid = self.pid;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let maps = Maps::of(pid).map_err(|_| refusal::gone(pid))?;
+        let page = maps
+            .quiet_gap(params::DATA_LENGTH, params::ALIGNMENT, choice())
+            .ok_or(AttachError::NotHere(NotHere::NoRoom))?;
+        let refused = self.refused().ok_or_else(|| refusal::gone(pid))?;
+        sys::send_all(&self.control, &interpreter.session(page.0))
+            .map_err(|_| refusal::gone(pid))?;
+        let is_refused = || self.refused() != Some(refused);
+        let ends = self.ends.clone();
+        let shell = Shell { page, base: page, ends, held: Duration::ZERO, version: self.version };
+        let link = greet(process, shell, opening, &is_refused)?;
+        Ok(Link { opened: self.opened.clone(), ..link })
+    }
+
+    /// How many agents could not be started.
+    fn refused(&self) -> Option<u32> {
+        Live { pid: self.pid }.half(self.page.plus(field::REFUSED)).ok()
+    }
+}
+
+/// A stub that was started and has to be greeted.
+#[derive(Clone, Debug)]
+pub(crate) struct Shell {
+    pub(crate) base: Address,
+    pub(crate) page: Address,
+    pub(crate) ends: Ends,
+    pub(crate) held: Duration,
+    pub(crate) version: Version,
 }

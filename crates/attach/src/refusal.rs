@@ -56,6 +56,11 @@ pub(crate) fn ending(process: &Pidfd) -> Option<AttachError> {
     Some(if gone { AttachError::Gone { pid } } else { AttachError::Exiting { pid } })
 }
 
+/// What failed because the process is going away.
+pub(crate) fn gone(pid: i32) -> AttachError {
+    AttachError::Gone { pid }
+}
+
 /// The tracer that holds a thread now.
 pub(crate) fn tracer(pid: i32, tid: i32) -> Option<AttachError> {
     let tracer = Status::of_thread(pid, tid).ok()?.tracer;

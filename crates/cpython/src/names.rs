@@ -32,6 +32,17 @@ impl Reader<'_> {
         (self.kind(dict).ok()? == self.types.dict).then_some(dict)
     }
 
+    /// The names in an interpreter's `sys.modules`.
+    pub fn module_names(&self, interpreter: &InterpreterState) -> Vec<String> {
+        const MODULES_AT_MOST: usize = 1 << 16;
+        if self.kind(interpreter.modules).ok() != Some(self.types.dict) {
+            return Vec::new();
+        }
+        let entries = self.dict_entries(interpreter.modules, MODULES_AT_MOST).unwrap_or_default();
+        let names = entries.iter().filter_map(|entry| self.text(entry.key, NAME_AT_MOST));
+        names.map(|name| name.text).collect()
+    }
+
     /// The threads that `threading` of an interpreter knows, by ident.
     pub fn thread_names(&self, interpreter: &InterpreterState) -> HashMap<u64, ThreadName> {
         let entries = self

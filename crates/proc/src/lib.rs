@@ -17,6 +17,7 @@ pub mod image;
 pub mod maps;
 pub mod memory;
 pub mod pidfd;
+pub mod rendezvous;
 pub mod spread;
 pub mod stat;
 pub mod stop;

@@ -6,6 +6,7 @@ pub mod bell;
 #[cfg(feature = "die")]
 pub mod die;
 pub mod files;
+pub mod passing;
 
 use std::fs::File;
 use std::io;
@@ -312,7 +313,7 @@ fn poll_in(fd: i32, milliseconds: i32) -> bool {
 }
 
 /// Waits until a channel can be read or has ended; `None` waits for ever. `false`: the time is up, or a signal came.
-pub fn wait_readable(fd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
+pub fn wait_readable(fd: &impl AsRawFd, limit: Option<std::time::Duration>) -> bool {
     let milliseconds = limit.map_or(-1, |l| {
         // Rounded up, so that a short limit does not spin.
         i32::try_from(l.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)

@@ -1,16 +1,21 @@
 //! Many answers, one report: equal ones grouped, places that have not the module set apart.
 
 use crate::evaluate::Answered;
-use crate::model::{Answer, EvalReport, Group, Outcome, Place};
+use crate::failure;
+use crate::model::{Answer, ErrorKind, EvalReport, Group, Outcome, Place};
 
 /// Groups the answers. A place that lacks the module that was asked for is no answer, if another one has it.
 pub(crate) fn report(code: String, answers: Vec<Answered>) -> EvalReport {
-    let lacking: Vec<bool> = answers.iter().map(|a| lacks_module(a, &answers)).collect();
+    let somebody_answers = answers.iter().any(|a| !is_uninitialised(a));
+    let no_answer =
+        |a: &Answered| lacks_module(a, &answers) || (somebody_answers && is_uninitialised(a));
+    let lacking: Vec<bool> = answers.iter().map(no_answer).collect();
     let mut not_loaded: Vec<Place> = Vec::new();
-    let mut kept: Vec<Answer> = Vec::new();
+    let (mut kept, mut passed_over): (Vec<Answer>, Vec<Answer>) = Default::default();
     for (answered, lacks) in answers.into_iter().zip(lacking) {
         if lacks {
             not_loaded.push(answered.answer.place);
+            passed_over.push(answered.answer);
         } else {
             kept.push(answered.answer);
         }
@@ -30,7 +35,13 @@ pub(crate) fn report(code: String, answers: Vec<Answered>) -> EvalReport {
         answer.group = keyed.iter().position(|(known, _)| *known == key);
     }
     let groups = keyed.into_iter().map(|(_, group)| group).collect();
-    EvalReport { code, answers: kept, groups, not_loaded }
+    EvalReport { code, answers: kept, groups, not_loaded, passed_over }
+}
+
+/// Its interpreter is not made yet, or is gone already.
+fn is_uninitialised(one: &Answered) -> bool {
+    matches!(&one.answer.outcome, Outcome::Error(error) if error.type_name == failure::NOT_INITIALISED
+        && error.kind == ErrorKind::Unreachable)
 }
 
 /// It failed for a dotted name of which a module is loaded elsewhere, but not here.

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use spyhole_agent::message::{Control, Event as Wire, Stream};
 
-use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
+use crate::conversation::{Conversation, Hold, Incoming, Last, Work, name_of};
 use crate::evaluate::Reach;
 use crate::model::{Candidate, EvalError, Left, Running, Value};
 use crate::target::Target;
-use crate::{failure, received};
+use crate::{failure, interpreters, received};
 
 /// What a console hears from its process.
 #[derive(Clone, Debug)]
@@ -64,13 +64,17 @@ impl Console {
     /// Gets into the process.
     pub fn open(target: &Target, reach: &Reach) -> Result<Self, EvalError> {
         let process = target.hold_again().map_err(|_| failure::gone(target.pid))?;
-        let mut conversation = Conversation::open(target, Hold::Own(process), reach, None, false)?;
+        let interpreter = interpreters::choose(target, &process)?.unwrap_or_default();
+        let mut conversation =
+            Conversation::open(Hold::Own(process), interpreter, reach, None, Last::No)?;
         let deadline = Instant::now() + GREETING;
         let hello = loop {
             match conversation.next(deadline.saturating_duration_since(Instant::now())) {
                 Incoming::Event(Wire::Hello(hello)) => break hello,
                 Incoming::Event(_) => {}
-                Incoming::Nothing => return Err(failure::never_ran(target.pid, GREETING)),
+                Incoming::Nothing => {
+                    return Err(failure::never_ran(conversation.place(), GREETING));
+                }
                 Incoming::End => {
                     conversation.process_ended(Duration::from_millis(200));
                     return Err(conversation.reason());
@@ -236,6 +240,6 @@ impl Console {
 
     /// Leaves the process and says how it was left.
     pub fn close(self) -> Left {
-        self.conversation.leave(false)
+        self.conversation.leave()
     }
 }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
 use spyhole_agent::{bundle, compiled};
-use spyhole_attach::{AttachError, Link, MakeOpening, Opening, Options};
-use spyhole_cpython::Version;
+use spyhole_attach::{
+    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation,
+};
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
-use crate::model::{EvalError, Left, Running};
-use crate::target::Target;
+use crate::model::{EvalError, Left, Place, Running};
+use crate::starved::{self, Helper};
 use crate::{failure, received};
 
 /// How a piece of code is to be run.
@@ -53,6 +54,7 @@ struct Job {
 pub(crate) struct Conversation<'t> {
     process: Hold<'t>,
     link: Link,
+    interpreter: Interpreter,
     frames: Frames,
     jobs: BTreeMap<u32, Job>,
     next_job: u32,
@@ -60,7 +62,22 @@ pub(crate) struct Conversation<'t> {
     stub_said: Option<u8>,
     greeted: bool,
     left: Vec<String>,
+    /// The agent was told to leave when it was started.
+    said_bye: bool,
+    others_stay: bool,
+    interpreter_ends: bool,
+    leaving: bool,
+    /// Where other interpreters might keep the agent from running.
+    helper: Option<Helper>,
     ended: bool,
+}
+
+/// When an agent leaves by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    No,
+    IfAlone,
+    Yes,
 }
 
 /// A process that is held: borrowed from a target, or of one's own.
@@ -80,49 +97,103 @@ impl Hold<'_> {
 }
 
 impl<'t> Conversation<'t> {
-    /// Gets in. `first` is run at once; `last`: and then the agent leaves by itself.
+    /// Gets in. `first` is run at once; `last`: and then the agent leaves by itself, unless the process has other
+    /// interpreters that may be asked through it.
     pub(crate) fn open(
-        target: &Target,
         process: Hold<'t>,
+        interpreter: Interpreter,
         reach: &Reach,
         first: Option<&Work>,
-        last: bool,
+        last: Last,
     ) -> Result<Self, EvalError> {
-        if target.interpreter.as_deref().is_some_and(|name| name != "0" && name != "main") {
-            return Err(failure::no_such_interpreter(target));
-        }
         let options = Options {
             door: reach.door.clone(),
             override_opt_out: reach.override_opt_out,
             patience: reach.patience,
+            interpreter,
         };
-        let mut frames = Vec::new();
-        let mut jobs = BTreeMap::new();
-        if let Some(work) = first {
-            if !work.modules.is_empty() {
-                frames.extend(framed(&Request::Loaded(work.modules.clone())));
-            }
-            frames.extend(framed(&request(1, work)));
-            jobs.insert(1, job(work));
-        }
-        if last {
-            frames.extend(framed(&Request::Bye));
-        }
-        let features = if last { bundle::FOR_EVAL.len() } else { bundle::ALL.len() };
-        let opening = |version| opening(version, features, &frames);
+        let leaves = |others: &[Interpreter]| match last {
+            Last::No => false,
+            Last::IfAlone => others.is_empty(),
+            Last::Yes => true,
+        };
+        let opening = |situation: Situation<'_>| {
+            let small = last != Last::No;
+            opening(situation.version.minor, interpreter, small, first, leaves(situation.others))
+        };
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
-        Ok(Self {
+        let said_bye = leaves(&link.others);
+        Ok(Self::over(process, link, interpreter, first, said_bye))
+    }
+
+    /// Gets into another interpreter of a process that has been entered, and runs `first`; then the agent leaves by
+    /// itself.
+    pub(crate) fn through(
+        gate: &Gate,
+        process: Hold<'t>,
+        interpreter: Interpreter,
+        first: &Work,
+    ) -> Result<Self, EvalError> {
+        let opening = opening(gate.version.minor, interpreter, true, Some(first), true);
+        let link = gate
+            .enter(process.get(), interpreter, &opening)
+            .map_err(|error| failure::of_attach(&error))?;
+        Ok(Self::over(process, link, interpreter, Some(first), true))
+    }
+
+    fn over(
+        process: Hold<'t>,
+        link: Link,
+        interpreter: Interpreter,
+        first: Option<&Work>,
+        said_bye: bool,
+    ) -> Self {
+        let (opened, alone) = (link.opened.as_ref(), link.others.is_empty());
+        let helper = Helper::new(link.pid, opened, interpreter, alone);
+        let jobs: BTreeMap<u32, Job> = first.map(|work| (1, job(work))).into_iter().collect();
+        Self {
             process,
             link,
+            interpreter,
             frames: Frames::default(),
             next_job: jobs.len() as u32 + 1,
             jobs,
             stub_said: None,
             greeted: false,
             left: Vec::new(),
+            said_bye,
+            others_stay: false,
+            interpreter_ends: false,
+            leaving: false,
+            helper,
             ended: false,
-        })
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { pid: self.link.pid, interpreter: self.interpreter.id }
+    }
+
+    /// The process's interpreters but for the main one.
+    pub(crate) fn others(&self) -> &[Interpreter] {
+        &self.link.others
+    }
+
+    /// The way into these; to be dropped before this conversation is left.
+    pub(crate) fn gate(&self) -> Result<Gate, EvalError> {
+        self.link.gate().map_err(|error| failure::of_attach(&error))
+    }
+
+    /// Why code was interrupted without us: its interpreter is being ended.
+    pub(crate) fn interrupted_by_its_end(&self) -> Option<EvalError> {
+        let (pid, id) = (self.link.pid, self.interpreter.id);
+        self.interpreter_ends.then(|| failure::of_attach(&AttachError::NoInterpreter { pid, id }))
+    }
+
+    /// Agents in other interpreters have not ended, so that this one's code stays.
+    pub(crate) fn others_stay(&mut self) {
+        self.others_stay = true;
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -168,7 +239,10 @@ impl<'t> Conversation<'t> {
         }
     }
 
-    pub(crate) fn control(&self, control: Control) {
+    pub(crate) fn control(&mut self, control: Control) {
+        if let Some(helper) = &mut self.helper {
+            helper.hurry();
+        }
         if self.link.send_control(&control.encode()).is_err() {
             log::debug!("process {}: the stub does not listen any more", self.link.pid);
         }
@@ -212,13 +286,34 @@ impl<'t> Conversation<'t> {
             if self.ended {
                 return Incoming::End;
             }
-            if !self.link.wait(Some(deadline.saturating_duration_since(Instant::now()))) {
+            if !self.wait(deadline) {
                 return Incoming::Nothing;
             }
             let mut buffer = [0; 64 << 10];
             match self.link.receive(&mut buffer) {
                 Ok(n) if n > 0 => self.frames.push(&buffer[..n]),
                 _ => self.ended = true,
+            }
+        }
+    }
+
+    /// Whether something can be received before `deadline`.
+    fn wait(&mut self, deadline: Instant) -> bool {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
+            let limit = match &mut self.helper {
+                Some(helper) if is_asked => {
+                    helper.help(self.link.thread);
+                    left.min(starved::PERIOD)
+                }
+                _ => left,
+            };
+            if self.link.wait(Some(limit)) {
+                return true;
+            }
+            if limit == left {
+                return false;
             }
         }
     }
@@ -247,6 +342,7 @@ impl<'t> Conversation<'t> {
             Event::Exit { job, .. } => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
+            Event::Ending => self.interpreter_ends = true,
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
                     job.thread = place.thread;
@@ -263,6 +359,9 @@ impl<'t> Conversation<'t> {
         let error = match self.stub_said {
             Some(spyhole_stub_says::NOT_INITIALISED) => AttachError::NotInitialised { pid },
             Some(spyhole_stub_says::AGENT_FAILED) => AttachError::AgentFailed { pid },
+            Some(spyhole_stub_says::NO_INTERPRETER) => {
+                AttachError::NoInterpreter { pid, id: self.interpreter.id }
+            }
             _ if self.process.get().has_ended() => AttachError::Gone { pid },
             _ => AttachError::AgentFailed { pid },
         };
@@ -274,19 +373,23 @@ impl<'t> Conversation<'t> {
         self.process.get().ends_within(limit)
     }
 
-    /// Leaves. With `said_bye` the agent was told so already. Waits until nothing of ours is there, unless code still
-    /// runs.
-    pub(crate) fn leave(mut self, said_bye: bool) -> Left {
+    /// Leaves. Waits until nothing of ours is there, unless code still runs.
+    pub(crate) fn leave(mut self) -> Left {
         const FAREWELL: Duration = Duration::from_secs(2);
         let mut still_running = self.unfinished();
+        self.leaving = true;
         if still_running.is_empty() {
-            if !said_bye {
+            if !self.said_bye {
                 self.say(&Request::Bye);
             }
             let deadline = Instant::now() + FAREWELL;
-            while let Incoming::Event(_) =
+            while let Incoming::Event(event) =
                 self.next(deadline.saturating_duration_since(Instant::now()))
-            {}
+            {
+                if self.others_stay && matches!(event, Event::Bye { .. }) {
+                    break;
+                }
+            }
         } else {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);
@@ -298,12 +401,13 @@ impl<'t> Conversation<'t> {
                 "two mappings, since code of the program holds a function of the agent".into(),
             );
         } else if still_running.is_empty()
+            && !self.others_stay
             && self.ended
             && !self.link.wait_gone(self.process.get(), FAREWELL)
         {
             kept.push(format!("thread {}, which has not ended yet", self.link.thread));
         }
-        if still_running.is_empty() && !self.ended {
+        if still_running.is_empty() && !self.others_stay && !self.ended {
             kept.push("the agent, which has not answered; it leaves as soon as it can run".into());
         }
         Left { held, kept, still_running }
@@ -316,6 +420,7 @@ mod spyhole_stub_says {
     pub(super) const NOT_INITIALISED: u8 = b'i';
     pub(super) const AGENT_FAILED: u8 = b'a';
     pub(super) const KEPT: u8 = b'k';
+    pub(super) const NO_INTERPRETER: u8 = b'n';
 }
 
 /// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.
@@ -330,16 +435,37 @@ fn attach_twice(
     }
 }
 
-/// The agent for this version: its core, its first features, and the first requests.
-fn opening(version: Version, features: usize, requests: &[u8]) -> Opening {
-    let compiled = compiled::for_minor(version.minor);
+/// The agent for a version: its core, its first features (with `small` only those that one evaluation may need), and the
+/// first requests.
+fn opening(
+    minor: u8,
+    interpreter: Interpreter,
+    small: bool,
+    first: Option<&Work>,
+    leaves: bool,
+) -> Opening {
+    let compiled = compiled::for_minor(minor);
     let mut frames = Vec::new();
-    for (place, feature) in bundle::ALL.iter().enumerate().take(features) {
+    for (place, feature) in bundle::ALL.iter().enumerate() {
+        let is_for_others = *feature == bundle::LENT;
+        if (small && !bundle::FOR_EVAL.contains(feature))
+            || (is_for_others && interpreter.address == 0)
+        {
+            continue;
+        }
         let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
         let (feature, source) = (feature.name.to_owned(), feature.source.to_owned());
         frames.extend(framed(&Request::Load(Load { feature, source, code })));
     }
-    frames.extend(requests);
+    if let Some(work) = first {
+        if !work.modules.is_empty() {
+            frames.extend(framed(&Request::Loaded(work.modules.clone())));
+        }
+        frames.extend(framed(&request(1, work)));
+    }
+    if leaves {
+        frames.extend(framed(&Request::Bye));
+    }
     Opening {
         magic: compiled.map_or(0, |c| c.magic),
         compiled: compiled.map(|c| c.core().to_vec()).unwrap_or_default(),

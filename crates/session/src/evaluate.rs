@@ -1,16 +1,18 @@
 //! Runs code in one or many processes and compares what they answer.
 
-use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use spyhole_agent::message::{Control, Event};
+use spyhole_attach::Interpreter;
+use spyhole_proc::pidfd::Pidfd;
 
 use crate::compare;
-use crate::conversation::{Conversation, Hold, Incoming, Work, name_of};
+use crate::conversation::{Conversation, Hold, Incoming, Last, Work, name_of};
 use crate::model::{Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place};
-use crate::{Cancel, failure, names, received, target::Target};
+use crate::{Cancel, failure, interpreters, names, received, target::Target};
 
 /// How to reach a process.
 #[derive(Clone, Debug)]
@@ -44,20 +46,20 @@ pub struct Request {
 }
 
 impl Request {
-    fn work(&self, many: bool) -> Work {
+    fn work(&self) -> Work {
         Work {
             code: self.code.clone(),
             max: self.max,
             full: self.full,
             want_value: self.want_value,
             console: false,
-            modules: if many { names::dotted(&self.code) } else { Vec::new() },
+            modules: names::dotted(&self.code),
         }
     }
 }
 
 /// How often a waiting thread looks whether its user has had enough.
-const LOOK: Duration = Duration::from_millis(15);
+const LOOK: Duration = Duration::from_millis(10);
 /// How long an interrupted evaluation gets to say so, and a blocked one to say where it is.
 const GRACE: Duration = Duration::from_millis(200);
 /// Threads that attach at the same time.
@@ -71,12 +73,12 @@ pub fn in_all(
     cancel: &Cancel,
     each: &mut dyn FnMut(&Answer),
 ) -> EvalReport {
-    let work = request.work(targets.len() > 1);
+    let work = request.work();
     let mut answers = Vec::with_capacity(targets.len());
     for part in targets.chunks(AT_ONCE) {
-        answers.extend(together(part, each, |target, answered| {
-            once(target, &work, request, cancel, answered)
-        }));
+        let of_part =
+            together(part, each, |target, answered| once(target, &work, request, cancel, answered));
+        answers.extend(of_part.into_iter().flatten());
     }
     compare::report(request.code.clone(), answers)
 }
@@ -85,12 +87,8 @@ pub fn in_all(
 fn together<R: Send>(
     targets: &[Target],
     each: &mut dyn FnMut(&Answer),
-    one: impl Fn(&Target, &dyn Fn(&Answer)) -> R + Sync,
+    one: impl Fn(&Target, &(dyn Fn(&Answer) + Sync)) -> R + Sync,
 ) -> Vec<R> {
-    if let [target] = targets {
-        let each = RefCell::new(each);
-        return vec![one(target, &|answer| (each.borrow_mut())(answer))];
-    }
     let (early, heard) = mpsc::channel::<Answer>();
     thread::scope(|scope| {
         let one = &one;
@@ -117,36 +115,133 @@ fn together<R: Send>(
     })
 }
 
-/// In, evaluate, out.
+/// In, evaluate, out; in every interpreter of the process unless one is named.
 fn once(
     target: &Target,
     work: &Work,
     request: &Request,
     cancel: &Cancel,
-    answered: &dyn Fn(&Answer),
-) -> Answered {
+    answered: &(dyn Fn(&Answer) + Sync),
+) -> Vec<Answered> {
     let opened = match &target.process {
-        Some(process) => {
+        Some(process) => interpreters::choose(target, process).and_then(|chosen| {
             let hold = Hold::Borrowed(process);
-            Conversation::open(target, hold, &request.reach, Some(work), true)
-        }
+            let last = if chosen.is_some() { Last::Yes } else { Last::IfAlone };
+            let interpreter = chosen.unwrap_or_default();
+            Conversation::open(hold, interpreter, &request.reach, Some(work), last)
+        }),
         None => Err(failure::no_process(target.pid)),
     };
-    let mut conversation = match opened {
+    let conversation = match opened {
         Ok(conversation) => conversation,
         Err(error) => {
-            let answered_now = Answered::failed(target.pid, error);
+            let answered_now = Answered::failed(Place { pid: target.pid, interpreter: 0 }, error);
             answered(&answered_now.answer);
-            return answered_now;
+            return vec![answered_now];
         }
     };
-    let mut result = collect(&mut conversation, 1, work, request, cancel);
-    answered(&result.answer);
-    // Of a process that has ended nothing is left.
-    if !conversation.process_ended(Duration::ZERO) {
-        result.answer.left = Some(conversation.leave(true));
+    let asked = Asked { work, request, cancel, answered };
+    if target.interpreter.is_some() || conversation.others().is_empty() {
+        let mut conversation = conversation;
+        let result = asked.collect(&mut conversation, 1);
+        return vec![asked.leave(conversation, result)];
     }
-    result
+    let Some(process) = &target.process else { return Vec::new() };
+    let mut conversation = conversation;
+    let mut results = asked.everywhere(&mut conversation, process, 1);
+    let first = results.swap_remove(0);
+    let first = asked.leave(conversation, first);
+    results.push(first);
+    results.sort_by_key(|result| result.answer.place);
+    results
+}
+
+/// What is asked in some places, and who hears of the answers.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    work: &'a Work,
+    request: &'a Request,
+    cancel: &'a Cancel,
+    answered: &'a (dyn Fn(&Answer) + Sync),
+}
+
+/// Agents in interpreters of one process at the same time.
+const INTERPRETERS_AT_ONCE: usize = 16;
+
+impl Asked<'_> {
+    fn collect(&self, conversation: &mut Conversation<'_>, job: u32) -> Answered {
+        let result = collect(conversation, job, self.work, self.request, self.cancel);
+        (self.answered)(&result.answer);
+        result
+    }
+
+    /// Of a process that has ended nothing is left.
+    fn leave(&self, conversation: Conversation<'_>, mut result: Answered) -> Answered {
+        if !conversation.process_ended(Duration::ZERO) {
+            result.answer.left = Some(conversation.leave());
+        }
+        result
+    }
+
+    /// What `job` of the conversation comes to, first, and what each of the process's other interpreters says to the
+    /// same, in any order.
+    fn everywhere(
+        &self,
+        conversation: &mut Conversation<'_>,
+        process: &Pidfd,
+        job: u32,
+    ) -> Vec<Answered> {
+        let others = conversation.others().to_vec();
+        let pid = conversation.pid();
+        let gate = conversation.gate();
+        let next = AtomicUsize::new(0);
+        let one = |interpreter: Interpreter| {
+            let opened = match &gate {
+                Ok(gate) => {
+                    let hold = Hold::Borrowed(process);
+                    Conversation::through(gate, hold, interpreter, self.work)
+                }
+                Err(error) => Err(error.clone()),
+            };
+            match opened {
+                Ok(mut conversation) => {
+                    let result = self.collect(&mut conversation, 1);
+                    self.leave(conversation, result)
+                }
+                Err(error) => {
+                    let place = Place { pid, interpreter: interpreter.id };
+                    let result = Answered::failed(place, error);
+                    (self.answered)(&result.answer);
+                    result
+                }
+            }
+        };
+        let worker = || {
+            let mut results = Vec::new();
+            while let Some(interpreter) = others.get(next.fetch_add(1, Ordering::Relaxed)) {
+                results.push(one(*interpreter));
+            }
+            results
+        };
+        let results = thread::scope(|scope| {
+            let count = others.len().min(INTERPRETERS_AT_ONCE);
+            let threads: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
+            let mut results = vec![self.collect(conversation, job)];
+            for thread in threads {
+                results
+                    .extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            results
+        });
+        let stays = |result: &Answered| {
+            let left = result.answer.left.as_ref();
+            left.is_some_and(|left| !left.still_running.is_empty() || !left.kept.is_empty())
+        };
+        if results.iter().any(stays) {
+            conversation.others_stay();
+        }
+        results
+    }
 }
 
 /// An answer, and which of the modules that were asked about are loaded there.
@@ -159,9 +254,9 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
-    fn failed(pid: i32, error: EvalError) -> Self {
+    fn failed(place: Place, error: EvalError) -> Self {
         let answer = Answer {
-            place: Place { pid, interpreter: 0 },
+            place,
             outcome: Outcome::Error(error),
             stdout: String::new(),
             stderr: String::new(),
@@ -184,7 +279,8 @@ fn collect(
 ) -> Answered {
     let start = Instant::now();
     let mut result =
-        Answered::failed(conversation.pid(), failure::timed_out(request.timeout, None));
+        Answered::failed(conversation.place(), failure::timed_out(request.timeout, None));
+
     let mut interrupts = 0;
     let mut ending: Option<Ending> = None;
     loop {
@@ -213,9 +309,6 @@ fn collect(
         let left = request.timeout.saturating_sub(now);
         let limit = if ending.is_some() { LOOK } else { left.min(LOOK) };
         match conversation.next(limit) {
-            Incoming::Event(Event::Hello(hello)) => {
-                result.answer.place.interpreter = hello.interpreter;
-            }
             Incoming::Event(Event::Output(out)) if out.job == job => {
                 let (to, other) = match out.stream {
                     spyhole_agent::message::Stream::Stdout => {
@@ -245,6 +338,11 @@ fn collect(
                     let traceback = std::mem::take(&mut error.traceback);
                     error = failure::timed_out(request.timeout, None);
                     error.traceback = traceback;
+                }
+                if error.kind == ErrorKind::Interrupted
+                    && let Some(ended) = conversation.interrupted_by_its_end()
+                {
+                    error = ended;
                 }
                 result.answer.outcome = Outcome::Error(error);
                 break;
@@ -294,7 +392,7 @@ fn still_in(
     by_user: bool,
 ) -> EvalError {
     if !conversation.is_greeted() && !by_user {
-        return failure::never_ran(conversation.pid(), request.timeout);
+        return failure::never_ran(conversation.place(), request.timeout);
     }
     let unfinished = conversation.unfinished();
     let running = unfinished.iter().find(|r| r.job == job);
@@ -311,34 +409,42 @@ pub struct Watch {
 
 struct Watched {
     pid: i32,
-    state: Result<Conversation<'static>, EvalError>,
+    /// Every interpreter is asked.
+    whole: bool,
+    state: Result<(Conversation<'static>, Pidfd), EvalError>,
 }
 
 impl Watch {
     /// Attaches to all targets.
     pub fn open(targets: &[Target], request: &Request, _cancel: &Cancel) -> Self {
         let places = together(targets, &mut |_| (), |target, _| {
-            let state =
-                target.hold_again().map_err(|_| failure::gone(target.pid)).and_then(|process| {
-                    Conversation::open(target, Hold::Own(process), &request.reach, None, false)
-                });
-            Watched { pid: target.pid, state }
+            let hold = || target.hold_again().map_err(|_| failure::gone(target.pid));
+            let open = || {
+                let process = hold()?;
+                let interpreter = interpreters::choose(target, &process)?.unwrap_or_default();
+                let own = Hold::Own(hold()?);
+                let conversation =
+                    Conversation::open(own, interpreter, &request.reach, None, Last::No)?;
+                Ok((conversation, process))
+            };
+            Watched { pid: target.pid, whole: target.interpreter.is_none(), state: open() }
         });
-        Self { places, request: request.clone(), work: request.work(targets.len() > 1) }
+        Self { places, request: request.clone(), work: request.work() }
     }
 
     /// Evaluates once more everywhere.
     pub fn round(&mut self, cancel: &Cancel) -> EvalReport {
-        let (work, request) = (&self.work, &self.request);
+        let asked =
+            Asked { work: &self.work, request: &self.request, cancel, answered: &|_: &Answer| () };
         let answers: Vec<Answered> = thread::scope(|scope| {
             let threads: Vec<_> = self
                 .places
                 .iter_mut()
-                .map(|place| scope.spawn(move || place.round(work, request, cancel)))
+                .map(|place| scope.spawn(move || place.round(asked)))
                 .collect();
             threads
                 .into_iter()
-                .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .flat_map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
         compare::report(self.request.code.clone(), answers)
@@ -348,11 +454,11 @@ impl Watch {
     pub fn close(self) -> Vec<Answer> {
         let leave = |place: Watched| {
             let (left, error) = match place.state {
-                Ok(conversation) => (Some(conversation.leave(false)), None),
+                Ok((conversation, _)) => (Some(conversation.leave()), None),
                 Err(error) => (None, Some(error)),
             };
             let error = error.unwrap_or_else(|| failure::given_up(None));
-            let mut answered = Answered::failed(place.pid, error);
+            let mut answered = Answered::failed(Place { pid: place.pid, interpreter: 0 }, error);
             answered.answer.left = left;
             answered.answer
         };
@@ -361,26 +467,35 @@ impl Watch {
 }
 
 impl Watched {
-    fn round(&mut self, work: &Work, request: &Request, cancel: &Cancel) -> Answered {
-        let conversation = match &mut self.state {
-            Ok(conversation) => conversation,
-            Err(error) => return Answered::failed(self.pid, error.clone()),
+    fn round(&mut self, asked: Asked<'_>) -> Vec<Answered> {
+        let (conversation, process) = match &mut self.state {
+            Ok((conversation, process)) => (conversation, process),
+            Err(error) => {
+                let place = Place { pid: self.pid, interpreter: 0 };
+                return vec![Answered::failed(place, error.clone())];
+            }
         };
         if let Some(busy) = conversation.unfinished().first() {
             // The round before has not come back; it is not asked twice.
             let at = busy.at.as_deref().map(|at| (at, busy.thread));
-            return Answered::failed(self.pid, failure::timed_out(request.timeout, at));
+            let error = failure::timed_out(asked.request.timeout, at);
+            return vec![Answered::failed(conversation.place(), error)];
         }
-        let job = conversation.start(work);
-        let answered = collect(conversation, job, work, request, cancel);
-        let over = matches!(
-            &answered.answer.outcome,
-            Outcome::Error(EvalError { kind: ErrorKind::Gone, .. })
-        );
-        if over && let Outcome::Error(error) = &answered.answer.outcome {
-            self.state = Err(error.clone());
+        let job = conversation.start(asked.work);
+        let mut results = if self.whole {
+            asked.everywhere(conversation, process, job)
+        } else {
+            vec![asked.collect(conversation, job)]
+        };
+        let over = results.first().and_then(|first| match &first.answer.outcome {
+            Outcome::Error(error) if error.kind == ErrorKind::Gone => Some(error.clone()),
+            _ => None,
+        });
+        if let Some(error) = over {
+            self.state = Err(error);
         }
-        answered
+        results.sort_by_key(|result| result.answer.place);
+        results
     }
 }
 

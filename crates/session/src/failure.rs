@@ -2,7 +2,7 @@
 
 use spyhole_attach::AttachError;
 
-use crate::model::{ErrorKind, EvalError};
+use crate::model::{ErrorKind, EvalError, InterpreterRow, Place};
 use crate::target::Target;
 
 pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
@@ -16,13 +16,19 @@ pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalEr
     }
 }
 
+/// The type name of a failure that is no answer where others answered.
+pub(crate) const NOT_INITIALISED: &str = "NotInitialised";
+
 /// Why a process could not be attached to.
 pub(crate) fn of_attach(attach: &AttachError) -> EvalError {
     use AttachError as A;
     let (kind, name) = match attach {
-        A::NoProcess { .. } | A::Gone { .. } | A::Zombie { .. } | A::Exiting { .. } => {
-            (ErrorKind::Gone, "Gone")
-        }
+        A::NoProcess { .. }
+        | A::Gone { .. }
+        | A::Zombie { .. }
+        | A::Exiting { .. }
+        | A::NoInterpreter { .. } => (ErrorKind::Gone, "Gone"),
+        A::NotInitialised { .. } => (ErrorKind::Unreachable, NOT_INITIALISED),
         A::Denied { .. } | A::OptedOut { .. } | A::Traced { .. } | A::Seccomp { .. } => {
             (ErrorKind::AccessDenied, "AccessDenied")
         }
@@ -71,28 +77,27 @@ pub(crate) fn gone(pid: i32) -> EvalError {
     of_attach(&AttachError::Gone { pid })
 }
 
-/// A sub-interpreter was named.
-pub(crate) fn no_such_interpreter(target: &Target) -> EvalError {
-    let name = target.interpreter.as_deref().unwrap_or_default();
-    let mut failure = error(
-        ErrorKind::Unreachable,
-        "Unreachable",
-        format!(
-            "interpreter `{name}` of process {} cannot be reached: this build reaches the main interpreter alone",
-            target.pid
-        ),
-    );
-    failure.hints.push(format!("name the main interpreter with `{}/0`", target.pid));
+/// An interpreter was named that is not there.
+pub(crate) fn unknown_interpreter(target: &Target, there: &[InterpreterRow]) -> EvalError {
+    let wanted = target.interpreter.as_deref().unwrap_or_default();
+    let message = format!("process {} has no interpreter `{wanted}`", target.pid);
+    let mut failure = error(ErrorKind::Usage, "Usage", message);
+    failure.hints.extend(list_of(target.pid, there));
     failure
 }
 
-/// A sub-interpreter was named that a look does not find.
-pub(crate) fn unknown_interpreter(target: &Target) -> EvalError {
-    let name = target.interpreter.as_deref().unwrap_or_default();
-    let message = format!("process {} has no interpreter `{name}`", target.pid);
-    let mut failure = error(ErrorKind::Unreachable, "Unreachable", message);
-    failure.hints.push(format!("see those that it has with `spyhole stack {}`", target.pid));
-    failure
+/// `it has 4123/0, 4123/1 (shop.example|/x)`
+fn list_of(pid: i32, there: &[InterpreterRow]) -> Option<String> {
+    const AT_MOST: usize = 20;
+    let one = |row: &InterpreterRow| match &row.name {
+        Some(name) if !name.is_empty() => format!("{pid}/{} ({name})", row.id),
+        _ => format!("{pid}/{}", row.id),
+    };
+    let mut shown: Vec<String> = there.iter().take(AT_MOST).map(one).collect();
+    if there.len() > AT_MOST {
+        shown.push(format!("and {} more", there.len() - AT_MOST));
+    }
+    (!shown.is_empty()).then(|| format!("it has {}", shown.join(", ")))
 }
 
 /// The code has not ended in time. `at`: the expression that it is in.
@@ -107,9 +112,12 @@ pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> 
 }
 
 /// The agent never got to run: nobody gave up the GIL.
-pub(crate) fn never_ran(pid: i32, limit: std::time::Duration) -> EvalError {
+pub(crate) fn never_ran(place: Place, limit: std::time::Duration) -> EvalError {
+    let Place { pid, interpreter } = place;
+    let of =
+        if interpreter == 0 { String::new() } else { format!("interpreter {interpreter} of ") };
     let message = format!(
-        "code cannot run in process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
+        "code cannot run in {of}process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
     );
     error(ErrorKind::Unreachable, "Unreachable", message)
 }

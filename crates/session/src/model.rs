@@ -30,12 +30,27 @@ pub struct ProcessRow {
     pub cmdline: Vec<String>,
     pub age: Duration,
     pub threads: u32,
+    /// All of them, where that was asked for.
+    pub interpreter_list: Option<Vec<InterpreterRow>>,
     /// Number of interpreters; `None` where they were not counted.
     pub interpreters: Option<u32>,
     /// `gunicorn worker`, `mod_wsgi daemon`, ...; `None` if it is nothing known.
     pub kind: Option<String>,
     pub look: Allowed,
     pub ask: Allowed,
+}
+
+/// An interpreter of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterpreterRow {
+    /// 0 is the main one.
+    pub id: i64,
+    /// Its application group under mod_wsgi.
+    pub name: Option<String>,
+    /// Modules that it has loaded.
+    pub modules: usize,
+    /// Those of them that tell what it is for.
+    pub packages: Vec<String>,
 }
 
 /// Whether something may be done to a process, and if not, why.
@@ -56,6 +71,8 @@ pub struct EvalReport {
     pub groups: Vec<Group>,
     /// Places that have not imported the module that was asked for.
     pub not_loaded: Vec<Place>,
+    /// What was heard from those; nobody is shown it, but how they were left is said.
+    pub passed_over: Vec<Answer>,
 }
 
 /// What one place answered.
@@ -245,6 +262,8 @@ pub struct ProcessStacks {
 #[derive(Clone, Debug)]
 pub struct InterpreterStacks {
     pub id: i64,
+    /// Its application group under mod_wsgi.
+    pub name: Option<String>,
     pub threads: Vec<ThreadStack>,
 }
 

@@ -12,7 +12,7 @@ use spyhole_proc::tasks;
 use spyhole_proc::users::Users;
 
 use crate::model::{Allowed, ProcessRow};
-use crate::snapshot;
+use crate::{interpreters as inside, snapshot};
 
 /// What a file makes of a process that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,9 @@ fn mapping_of(file: &MappedFile, maps: &Maps) -> Option<Mapping> {
     }
 }
 
-/// All that are there now, by pid; with `pattern` only those whose command line holds it.
-pub fn list(pattern: Option<&str>) -> Vec<ProcessRow> {
+/// All that are there now, by pid; with `pattern` only those whose command line holds it. `whole`: with their
+/// interpreters.
+pub fn list(pattern: Option<&str>, whole: bool) -> Vec<ProcessRow> {
     let Ok(viewer) = Viewer::this_process() else { return Vec::new() };
     let all = find::list(&viewer).unwrap_or_default();
     let chosen: Vec<&Process> = match pattern {
@@ -80,7 +81,11 @@ pub fn list(pattern: Option<&str>) -> Vec<ProcessRow> {
     let mut pythons = Pythons::new();
     let rows = chosen.into_iter().filter_map(|process| {
         let kind = pythons.recognise(process.pid)?;
-        Some(row(process, kind, users.as_ref()))
+        let mut row = row(process, kind, users.as_ref());
+        if whole && matches!(kind, Kind::CPython(_)) {
+            row.interpreter_list = Pidfd::open(process.pid).ok().map(|held| inside::rows(&held));
+        }
+        Some(row)
     });
     rows.collect()
 }
@@ -103,6 +108,7 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         age: process.age,
         threads: process.threads,
         interpreters: interpreters(process.pid, kind),
+        interpreter_list: None,
         kind: what_it_is(&cmdline).map(str::to_owned),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),

@@ -25,6 +25,7 @@ use spyhole_proc::{stat, syscalls};
 use thiserror::Error;
 
 use crate::holding::Thawed;
+use crate::interpreters::is_meant;
 use crate::locals::{self, Locals, Wanted};
 use crate::model::{
     ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
@@ -34,7 +35,7 @@ pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
 use crate::waiting::{self, Waiting};
-use crate::{deadlocks, failure, target::Target};
+use crate::{deadlocks, failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -86,10 +87,11 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
         if failure.kind != ErrorKind::Gone && ends() { failure::gone(target.pid) } else { failure }
     })?;
     if let Some(wanted) = &target.interpreter {
-        stacks.interpreters.retain(|interpreter| interpreter.id.to_string() == *wanted);
-        if stacks.interpreters.is_empty() {
-            return Err(failure::unknown_interpreter(target));
+        let is_meant = |one: &InterpreterStacks| is_meant(wanted, one.id, one.name.as_deref());
+        if !stacks.interpreters.iter().any(is_meant) {
+            return Err(failure::unknown_interpreter(target, &interpreters::rows(process)));
         }
+        stacks.interpreters.retain(is_meant);
     }
     if let Some(sources) = sources {
         sources.quote(&mut stacks);
@@ -101,7 +103,7 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
     Ok(stacks)
 }
 
-fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
+pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Maps), AttachError> {
     let pid = process.pid;
     let Seen { runtime, version, maps } = look::see(process, memory)?;
     let opened = Opened::of(memory, runtime, version);
@@ -271,7 +273,11 @@ fn resolve<M: ReadMemory>(
                 let holds_gil = interpreter.holder == Some(thread.state.address);
                 resolver.thread(view, thread, names.get(&thread.state.ident), holds_gil)
             });
-            InterpreterStacks { id: interpreter.state.id, threads: threads.collect() }
+            InterpreterStacks {
+                id: interpreter.state.id,
+                name: interpreters::group(&reader, &interpreter.state),
+                threads: threads.collect(),
+            }
         })
         .collect();
     let activities = std::mem::take(&mut resolver.activities);

@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::kernel::*;
 use crate::params::*;
+use crate::sessions::hang_up_sessions;
 use crate::watcher::interrupt;
 use crate::{Object, P};
 
@@ -12,6 +13,13 @@ unsafe fn none(p: P) -> Object {
     let none = (*p).functions[Function::_Py_NoneStruct as usize];
     call!(p, Py_IncRef(none));
     none
+}
+
+/// The page of the agent that a function was made for: its `self` is that page's address.
+#[inline(always)]
+unsafe fn page(own: Object) -> P {
+    let p = here();
+    call!(p, PyLong_AsLong(own)) as P
 }
 
 #[inline(always)]
@@ -43,8 +51,8 @@ unsafe extern "C" fn stub_tid(_: Object, _: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_send(_: Object, data: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_send(own: Object, data: Object) -> Object {
+    let p = page(own);
     let bytes = call!(p, PyBytes_AsString(data));
     if bytes == 0 {
         // Not bytes: the error is set.
@@ -102,10 +110,10 @@ unsafe fn send_frame(p: P, bytes: u64, length: i64) -> bool {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_take(_: Object, _: Object) -> Object {
+unsafe extern "C" fn stub_take(own: Object, _: Object) -> Object {
     const FIONREAD: i64 = 0x541b;
     const AT_MOST: i32 = 64 << 10;
-    let p = here();
+    let p = page(own);
     let fd = (*p).descriptors[1] as i64;
     let mut there = 0_i32;
     if is_closed(p) {
@@ -130,8 +138,8 @@ unsafe extern "C" fn stub_take(_: Object, _: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_arm(_: Object, job: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
+    let p = page(own);
     let job = call!(p, PyLong_AsLong(job));
     let ident = call!(p, pthread_self());
     let armed = &raw mut (*p).armed as *mut Armed;
@@ -152,8 +160,8 @@ unsafe extern "C" fn stub_arm(_: Object, job: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_disarm(_: Object, job: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_disarm(own: Object, job: Object) -> Object {
+    let p = page(own);
     let job = call!(p, PyLong_AsLong(job));
     let ident = call!(p, pthread_self());
     let armed = &raw mut (*p).armed as *mut Armed;
@@ -169,8 +177,8 @@ unsafe extern "C" fn stub_disarm(_: Object, job: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_spawn(_: Object, callable: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_spawn(own: Object, callable: Object) -> Object {
+    let p = page(own);
     let count = AtomicU64::from_ptr(&raw mut (*p).spawned_count);
     let n = count.load(Ordering::Acquire) as usize;
     if n >= SPAWNED_AT_MOST || is_closed(p) {
@@ -178,6 +186,7 @@ unsafe extern "C" fn stub_spawn(_: Object, callable: Object) -> Object {
     }
     let one = (&raw mut (*p).spawned as *mut Spawned).add(n);
     (*one).callable = callable;
+    (*one).page = p as u64;
     call!(p, Py_IncRef(callable));
     let attributes = &raw mut (*p).attributes;
     call!(p, pthread_attr_init(attributes));
@@ -193,9 +202,10 @@ unsafe extern "C" fn stub_spawn(_: Object, callable: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_hangup(_: Object, _: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_hangup(own: Object, _: Object) -> Object {
+    let p = page(own);
     if !is_closed(p) {
+        hang_up_sessions(p);
         hang_up((*p).descriptors[1]);
         hang_up((*p).descriptors[3]);
     }
@@ -203,14 +213,71 @@ unsafe extern "C" fn stub_hangup(_: Object, _: Object) -> Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_control(_: Object, callable: Object) -> Object {
-    let p = here();
+unsafe extern "C" fn stub_control(own: Object, callable: Object) -> Object {
+    let p = page(own);
     call!(p, Py_IncRef(callable));
     let old = (*p).control;
     (*p).control = callable;
     if old != 0 {
         call!(p, Py_DecRef(old));
     }
+    none(p)
+}
+
+/// The calling thread has nothing to do: it leaves the interpreter, and calls this when there is something to read.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_rest(own: Object, callable: Object) -> Object {
+    let p = page(own);
+    call!(p, Py_IncRef(callable));
+    let old = (*p).again;
+    (*p).again = callable;
+    (*p).again_thread = call!(p, pthread_self());
+    if old != 0 {
+        call!(p, Py_DecRef(old));
+    }
+    none(p)
+}
+
+/// Takes `(ident, callable, argument, ...)`: what to call at the very end of that thread's stay in the interpreter, one
+/// after the other; an argument None is none. True if the thread had none before.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_latch(own: Object, calls: Object) -> Object {
+    let p = page(own);
+    let ident = call!(p, PyLong_AsLong(call!(p, PyTuple_GetItem(calls, 0_u64))));
+    let latches = &raw mut (*p).latches as *mut Latch;
+    let mut free = LATCHES;
+    let mut i = 0;
+    while i < LATCHES {
+        let one = latches.add(i);
+        if (*one).thread == ident {
+            // Those of a stay that goes on are only replaced by fewer.
+            let fewer = call!(p, PyTuple_Size(calls) -> i64) < call!(p, PyTuple_Size((*one).calls) -> i64);
+            if fewer {
+                let old = (*one).calls;
+                call!(p, Py_IncRef(calls));
+                (*one).calls = calls;
+                call!(p, Py_DecRef(old));
+            }
+            return call!(p, PyBool_FromLong(0));
+        }
+        if (*one).thread == 0 {
+            free = i;
+        }
+        i += 1;
+    }
+    if free < LATCHES {
+        call!(p, Py_IncRef(calls));
+        (*latches.add(free)).calls = calls;
+        (*latches.add(free)).thread = ident;
+    }
+    call!(p, PyBool_FromLong((free < LATCHES) as i64))
+}
+
+/// Interrupts a job, or all of them (0), from Python.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_interrupt(own: Object, job: Object) -> Object {
+    let p = page(own);
+    interrupt(p, call!(p, PyLong_AsLong(job)));
     none(p)
 }
 }

@@ -3,8 +3,10 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::interpreter::{enter, go_on, leave, wait_for_its_end};
 use crate::kernel::*;
 use crate::params::*;
+use crate::sessions::{end_session, join_sessions};
 use crate::{Object, P};
 
 section! {
@@ -76,13 +78,23 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     system(SYS_PRCTL, PR_SET_NAME, &raw const (*p).thread_name as i64, 0, 0, 0, 0);
     ask_for_short_turns();
     (*p).thread = system(SYS_GETTID, 0, 0, 0, 0, 0, 0) as i32;
-    call!(p, pthread_detach(call!(p, pthread_self())));
+    if (*p).session == 0 {
+        call!(p, pthread_detach(call!(p, pthread_self())));
+    }
     let descriptors = &raw mut (*p).descriptors as *mut i32;
     // Our page stands for the library that the handler belongs to.
-    call!(p, __register_atfork(0, 0, (*p).fork_entry, p));
+    if (*p).session == 0 {
+        call!(p, __register_atfork(0, 0, (*p).fork_entry, p));
+    }
     if !open_channels(p, descriptors) {
-        call!(p, __cxa_finalize(p));
+        if (*p).session == 0 {
+            call!(p, __cxa_finalize(p));
+        }
+        end_session(p, true);
         return 1;
+    }
+    if (*p).rendezvous_length != 0 {
+        pass_channels(p);
     }
     word(&raw mut (*p).state).store(state::READY, Ordering::Release);
     let main = *descriptors.add(1);
@@ -96,11 +108,35 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
         unmap = serve(p, main);
     }
     // Takes the handlers of that library out (glibc's stdlib/cxa_finalize.c).
-    call!(p, __cxa_finalize(p));
+    if (*p).session == 0 {
+        call!(p, __cxa_finalize(p));
+    }
     forget(descriptors.add(1));
     forget(descriptors.add(3));
+    end_session(p, unmap);
     unmap as i32
 }}
+
+/// Hands the client its ends, where it may not take them. If that fails it does not say `go`.
+unsafe fn pass_channels(p: P) {
+    const AF_UNIX: i64 = 1;
+    const STREAM_CLOEXEC: i64 = 1 | 0o2000000;
+    let fd = system(SYS_SOCKET, AF_UNIX, STREAM_CLOEXEC, 0, 0, 0, 0);
+    if fd < 0 {
+        return;
+    }
+    let (at, length) = (&raw const (*p).rendezvous as i64, (*p).rendezvous_length as i64);
+    if system(SYS_CONNECT, fd, at, length, 0, 0, 0) == 0 {
+        // struct cmsghdr (length, SOL_SOCKET, SCM_RIGHTS) and two descriptors, struct iovec, struct msghdr.
+        let two = (*p).descriptors[0] as u32 as u64 | ((*p).descriptors[2] as u32 as u64) << 32;
+        let control = [24_u64, 1 | 1 << 32, two];
+        let page = p as u64;
+        let part = [&raw const page as u64, 8];
+        let message = [0_u64, 0, &raw const part as u64, 1, &raw const control as u64, 24, 0];
+        system(SYS_SENDMSG, fd, &raw const message as i64, MSG_NOSIGNAL, 0, 0, 0);
+    }
+    close(fd as i32);
+}
 
 /// Closes a descriptor. Its number is struck out first: a child that is forked in between rather keeps the descriptor
 /// than closes another that got the same number.
@@ -117,6 +153,20 @@ unsafe fn forget(descriptor: *mut i32) {
 unsafe extern "C" fn stub_forked() {
     let p = here();
     word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
+    close_all(p);
+    let sessions = &raw const (*p).sessions as *const Session;
+    let mut i = 0;
+    while i < SESSIONS_AT_MOST {
+        let page = (*sessions.add(i)).page as P;
+        if !page.is_null() {
+            word(&raw mut (*page).closed).store(1, Ordering::SeqCst);
+            close_all(page);
+        }
+        i += 1;
+    }
+}
+
+unsafe fn close_all(p: P) {
     let mut i = 0;
     while i < 4 {
         let fd = (*p).descriptors[i];
@@ -180,25 +230,41 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
         return true;
     }
     start_watcher(p);
-    let held = call!(p, PyGILState_Ensure() -> i32);
-    let namespace = run_agent(p, main, source, size);
-    let mut held = held;
-    if AtomicU64::from_ptr(&raw mut (*p).spawned_count).load(Ordering::Acquire) > 0 {
-        // Their code may still run: what they use stays until it has returned.
-        call!(p, PyGILState_Release(held));
-        join_spawned(p);
-        held = call!(p, PyGILState_Ensure() -> i32);
+    let mut held = enter(p);
+    let mut kept = false;
+    if held == 0 {
+        say(main, says::NO_INTERPRETER);
+        system(SYS_MUNMAP, source, size, 0, 0, 0, 0);
+    } else {
+        let namespace = run_agent(p, main, source, size);
+        held = go_on(p, held);
+        if AtomicU64::from_ptr(&raw mut (*p).spawned_count).load(Ordering::Acquire) > 0 {
+            // Their code may still run: what they use stays until it has returned.
+            if held != 0 {
+                leave(p, held);
+            }
+            join_spawned(p);
+            held = enter(p);
+        }
+        if held == 0 {
+            // The interpreter is gone, and with it all that was ours in it.
+            word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
+            say(main, says::NO_INTERPRETER);
+            wait_for_its_end(p);
+        } else {
+            kept = tidy(p, namespace);
+            leave(p, held);
+        }
     }
-    let kept = tidy(p, namespace);
-    call!(p, PyGILState_Release(held));
     hang_up((*p).descriptors[3]);
     if (*p).watcher != 0 {
         call!(p, pthread_join((*p).watcher, 0));
     }
-    if kept {
+    let sessions_kept = join_sessions(p);
+    if kept || sessions_kept {
         say(main, says::KEPT);
     }
-    !kept
+    !kept && !sessions_kept
 }
 
 /// Its stack lies in our own mapping, so that libc keeps none for it.
@@ -230,17 +296,25 @@ pub(crate) unsafe fn run_agent(p: P, main: i32, source: i64, size: i64) -> Objec
     let number = call!(p, PyLong_FromLong(main as i64));
     set(p, namespace, &raw const (*p).name_fd as *const u8, number);
     call!(p, Py_DecRef(number));
+    let id = call!(p, PyLong_FromLong((*p).shown_id));
+    set(p, namespace, &raw const (*p).name_interpreter as *const u8, id);
+    call!(p, Py_DecRef(id));
+    let lent = call!(p, PyBool_FromLong(((*p).interpreter != 0) as i64));
+    set(p, namespace, &raw const (*p).name_lent as *const u8, lent);
+    call!(p, Py_DecRef(lent));
     let methods = &raw mut (*p).methods as *mut PyMethodDef;
     let objects = &raw mut (*p).objects as *mut Object;
+    let own = call!(p, PyLong_FromLong(p as i64));
     let mut i = 0;
     while i < METHODS {
-        let function = call!(p, PyCFunction_NewEx(methods.add(i), 0, 0));
+        let function = call!(p, PyCFunction_NewEx(methods.add(i), own, 0));
         *objects.add(i) = function;
         if function != 0 {
             set(p, namespace, (*methods.add(i)).ml_name as *const u8, function);
         }
         i += 1;
     }
+    call!(p, Py_DecRef(own));
     // Compiled for just this version it is there at once; compiling would hold the GIL for milliseconds.
     let (magic, length) = (*(source as *const u32), *(source as *const u32).add(1) as i64);
     let header = OPENING_HEADER as i64;
@@ -289,6 +363,10 @@ pub(crate) unsafe fn tidy(p: P, namespace: Object) -> bool {
     if (*p).control != 0 {
         call!(p, Py_DecRef((*p).control));
         (*p).control = 0;
+    }
+    if (*p).again != 0 {
+        call!(p, Py_DecRef((*p).again));
+        (*p).again = 0;
     }
     call!(p, PyDict_Clear(namespace));
     call!(p, Py_DecRef(namespace));

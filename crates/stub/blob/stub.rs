@@ -7,6 +7,10 @@
 //!
 //! Threads: the owner (runs the agent, ends last and unmaps), the watcher (hears the control channel while Python code
 //! of the agent is busy), and those that the agent spawns. The owner joins all the others before it unmaps.
+//!
+//! For another interpreter of the same process there is a session: a page, an owner and a watcher more, on the same
+//! code. Functions that Python sees find the page of their agent by their `self`. The first owner joins those of the
+//! sessions before it unmaps the code.
 
 #![no_std]
 #![allow(unsafe_op_in_unsafe_fn, clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
@@ -30,8 +34,10 @@ macro_rules! call {
 }
 
 mod functions;
+mod interpreter;
 mod kernel;
 mod owner;
+mod sessions;
 mod watcher;
 
 use core::arch::global_asm;

@@ -2,8 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::interpreter::{enter, enter_watching, go_on, leave, leave_watching};
 use crate::kernel::*;
 use crate::params::*;
+use crate::sessions::open_session;
 use crate::{Object, P};
 
 section! {
@@ -28,6 +30,10 @@ unsafe extern "C" fn stub_watcher(p: P) -> u64 {
             word(&raw mut (*p).gone).store(1, Ordering::SeqCst);
             record = [0, 0];
         }
+        if done == 8 && record[0] as u8 == OPEN_SESSION {
+            open_session(p, fd);
+            continue;
+        }
         act(p, record[0] as u8, record[1] as u64);
         if done < 8 {
             return 0;
@@ -40,7 +46,10 @@ pub(crate) unsafe fn act(p: P, op: u8, job: u64) {
     if closed.load(Ordering::SeqCst) != 0 || (op == 0 && !any_armed(p)) {
         return;
     }
-    let held = call!(p, PyGILState_Ensure() -> i32);
+    let held = enter_watching(p);
+    if held == 0 {
+        return;
+    }
     if closed.load(Ordering::SeqCst) == 0 {
         if op == b'I' || op == 0 {
             interrupt(p, job);
@@ -62,7 +71,7 @@ pub(crate) unsafe fn act(p: P, op: u8, job: u64) {
             call!(p, Py_DecRef(b));
         }
     }
-    call!(p, PyGILState_Release(held));
+    leave_watching(p, held);
 }
 
 pub(crate) unsafe fn any_armed(p: P) -> bool {
@@ -95,8 +104,11 @@ pub(crate) unsafe fn interrupt(p: P, job: u64) {
 /// A thread that the agent asked for.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn stub_spawned(one: *mut Spawned) -> u64 {
-    let p = here();
-    let held = call!(p, PyGILState_Ensure() -> i32);
+    let p = (*one).page as P;
+    let mut held = enter(p);
+    if held == 0 {
+        return 0;
+    }
     let callable = (*one).callable;
     let f: unsafe extern "C" fn(Object, ...) -> Object =
         core::mem::transmute((*p).functions[Function::PyObject_CallFunctionObjArgs as usize]);
@@ -107,7 +119,10 @@ unsafe extern "C" fn stub_spawned(one: *mut Spawned) -> u64 {
         call!(p, PyErr_Clear());
     }
     call!(p, Py_DecRef(callable));
-    call!(p, PyGILState_Release(held));
+    held = go_on(p, held);
+    if held != 0 {
+        leave(p, held);
+    }
     0
 }
 }

@@ -32,6 +32,9 @@ const PYTHON: [(&str, u64, u64); METHODS] = [
     ("stub_disarm", entry::STUB_DISARM, METH_O),
     ("stub_spawn", entry::STUB_SPAWN, METH_O),
     ("stub_control", entry::STUB_CONTROL, METH_O),
+    ("stub_rest", entry::STUB_REST, METH_O),
+    ("stub_latch", entry::STUB_LATCH, METH_O),
+    ("stub_interrupt", entry::STUB_INTERRUPT, METH_O),
     ("stub_hangup", entry::STUB_HANGUP, METH_NOARGS),
 ];
 
@@ -43,8 +46,35 @@ pub struct Plan {
     pub functions: [u64; params::FUNCTIONS],
     /// 3.6: the GIL may have to be made.
     pub make_gil: bool,
+    /// 3.12+: interpreters may have GILs of their own.
+    pub own_gils: bool,
+    /// Offset of the field of an interpreter's state that is not 0 while it is being ended.
+    pub finalizing: Option<u64>,
+    pub interpreter: Interpreter,
+    /// Name of an abstract socket to which the client's ends of the channels are passed; `None`: it takes them.
+    pub rendezvous: Option<[u8; 16]>,
     /// Bytes of stack for threads that run Python code.
     pub stack_size: u64,
+}
+
+/// The interpreter that an agent runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interpreter {
+    /// Its state; 0 is the main one.
+    pub address: u64,
+    /// By which it is told, where it has a number.
+    pub id: i64,
+}
+
+impl Interpreter {
+    /// What follows the record that asks the first agent for a further one, whose page is to be at `page`.
+    pub fn session(self, page: u64) -> Vec<u8> {
+        let words: [u64; params::SESSION_WORDS] = [page, self.address, self.id as u64, 0];
+        let mut bytes = vec![0; 8];
+        bytes[0] = params::OPEN_SESSION;
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes
+    }
 }
 
 fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -71,17 +101,30 @@ impl Plan {
         page.length = params::CODE_LENGTH + params::DATA_LENGTH;
         page.billionth = 1e-9;
         page.make_gil = self.make_gil.into();
+        page.own_gils = self.own_gils.into();
+        page.finalizing = self.finalizing.unwrap_or(0);
+        page.interpreter = self.interpreter.address;
+        page.interpreter_id = self.interpreter.id;
+        page.shown_id = self.interpreter.id;
         page.stack_size = self.stack_size;
         page.owner_entry = self.base + entry::STUB_OWNER;
         page.watcher_entry = self.base + entry::STUB_WATCHER;
         page.spawned_entry = self.base + entry::STUB_SPAWNED;
         page.descriptors = [-1; 4];
+        if let Some(name) = self.rendezvous {
+            // struct sockaddr_un: the family AF_UNIX, and a name that begins with a zero.
+            page.rendezvous[0] = 1;
+            page.rendezvous[3..19].copy_from_slice(&name);
+            page.rendezvous_length = 19;
+        }
         page.fork_entry = self.base + entry::STUB_FORKED;
         page.functions = self.functions;
         page.name_builtins = text("__builtins__");
         page.name_name = text("__name__");
         page.name_fd = text("stub_fd");
         page.name_compiled = text("stub_compiled");
+        page.name_interpreter = text("stub_interpreter");
+        page.name_lent = text("stub_lent");
         page.value_name = text("spyhole");
         page.file_name = text("<spyhole>");
         page.thread_name = text("spyhole");
@@ -110,6 +153,8 @@ pub mod field {
     pub const ACKNOWLEDGED: u64 = std::mem::offset_of!(Params, acknowledged) as u64;
     /// How many 32-bit numbers the first fields are.
     pub const HEAD_WORDS: usize = 11;
+    /// How many times a further agent could not be started.
+    pub const REFUSED: u64 = std::mem::offset_of!(Params, refused) as u64;
     /// Positions among them.
     pub mod head {
         pub const STATE: usize = 0;
@@ -129,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_code_is_small_and_its_entries_lie_in_it() {
-        assert!(CODE.len() < 8192, "{} bytes", CODE.len());
+        assert!(CODE.len() < 10_000, "{} bytes", CODE.len());
         for (_, offset, _) in PYTHON {
             assert!(offset < CODE.len() as u64);
         }
@@ -142,6 +187,10 @@ mod tests {
             base: 0x10_0000,
             functions: [7; params::FUNCTIONS],
             make_gil: true,
+            own_gils: false,
+            finalizing: None,
+            interpreter: Interpreter::default(),
+            rendezvous: None,
             stack_size: 1 << 20,
         };
         let page = plan.page();

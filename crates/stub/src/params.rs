@@ -1,4 +1,4 @@
-//! What the client and the stub share: one page at the beginning of the stub's read-write mapping.
+//! What the client and the stub share: the pages at the beginning of the stub's read-write mapping.
 //!
 //! This file is compiled twice: into the client, which fills the page, and into the stub, which runs on it.
 
@@ -58,22 +58,34 @@ functions! {
     PyBytes_AsString,
     PyBytes_Size,
     PyObject_CallFunctionObjArgs,
+    PyTuple_Size,
+    PyTuple_GetItem,
     PyCFunction_NewEx,
     PyThreadState_SetAsyncExc,
+    PyThreadState_New,
+    PyThreadState_Clear,
+    PyThreadState_Swap,
+    PyThreadState_Delete,
+    PyThreadState_DeleteCurrent,
+    PyInterpreterState_Head,
+    PyInterpreterState_Next,
     // data
     _Py_NoneStruct,
     PyExc_KeyboardInterrupt,
     // 3.6 alone, where the GIL is made when it is first needed
     PyEval_ThreadsInitialized,
     PyEval_InitThreads,
+    // from 3.7 on, where interpreters have numbers
+    PyInterpreterState_GetID,
 }
 
 /// Those that may be missing: 0 then.
 #[allow(dead_code)]
-pub const OPTIONAL: &[&str] = &["PyEval_ThreadsInitialized", "PyEval_InitThreads"];
+pub const OPTIONAL: &[&str] =
+    &["PyEval_ThreadsInitialized", "PyEval_InitThreads", "PyInterpreterState_GetID"];
 
 /// The stub's functions that Python sees, in this order.
-pub const METHODS: usize = 10;
+pub const METHODS: usize = 13;
 
 /// CPython's `PyMethodDef` (Include/methodobject.h).
 #[repr(C)]
@@ -99,18 +111,49 @@ pub struct Armed {
 pub struct Spawned {
     pub thread: u64,
     pub callable: u64,
+    /// The page of the agent that asked for it.
+    pub page: u64,
 }
+
+/// Calls that end a thread's stay in an interpreter: see `stub_latch`. `thread` 0: free.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Latch {
+    pub thread: u64,
+    pub calls: u64,
+}
+
+/// A further agent, in another interpreter: it has a page of its own and shares the code of the first one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// 0: free.
+    pub thread: u64,
+    /// Its thread touches nothing any more but its own page, which it unmaps.
+    pub ended: u64,
+    /// Its page, as long as that is its own.
+    pub page: u64,
+}
+
+/// What the first agent's watcher is told to start a further one: these four numbers follow the record.
+pub const SESSION_WORDS: usize = 4;
+/// First byte of that record.
+pub const OPEN_SESSION: u8 = b'E';
 
 pub const SPAWNED_AT_MOST: usize = 24;
 pub const ARMED_AT_MOST: usize = 32;
+/// All threads that run Python code of ours.
+pub const LATCHES: usize = SPAWNED_AT_MOST + 2;
+/// Further agents at the same time.
+pub const SESSIONS_AT_MOST: usize = 32;
 
 /// Bytes of the read-execute mapping; the read-write one follows it directly.
-pub const CODE_LENGTH: u64 = 0x4000;
+pub const CODE_LENGTH: u64 = 0x6000;
 /// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
-pub const TEMPLATE: u64 = 0x2000;
+pub const TEMPLATE: u64 = 0x3000;
 /// The watcher's stack ends the read-write mapping.
 pub const WATCHER_STACK: u64 = 0x4_0000;
-pub const PARAMS_LENGTH: u64 = 0x1000;
+pub const PARAMS_LENGTH: u64 = 0x2000;
 /// Bytes of the read-write mapping.
 pub const DATA_LENGTH: u64 = PARAMS_LENGTH + WATCHER_STACK;
 /// Both mappings begin at a multiple of this, so that code finds its page from its own address.
@@ -155,6 +198,8 @@ pub mod says {
     pub const AGENT_FAILED: u8 = b'a';
     /// Code of the target keeps a function of ours: the mappings stay.
     pub const KEPT: u8 = b'k';
+    /// The interpreter that the agent is for is not there, or no longer.
+    pub const NO_INTERPRETER: u8 = b'n';
 }
 
 #[repr(C)]
@@ -174,11 +219,38 @@ pub struct Params {
     pub descriptors: [i32; 4],
     pub send_lock: u32,
     pub gone: u32,
-    pub _unused: u32,
+    /// How many times a further agent was asked for and could not be started.
+    pub refused: u32,
     pub spawned_count: u64,
-    /// Both mappings begin here; the code comes first.
+    /// What the owner unmaps at its end: for the first agent the code and this page behind it, for a further one its
+    /// page alone.
     pub base: u64,
     pub length: u64,
+    /// The interpreter to run in; 0: the main one, by the functions that know no other.
+    pub interpreter: u64,
+    /// Its number, which must still be right.
+    pub interpreter_id: i64,
+    /// What the agent is told as its interpreter's number.
+    pub shown_id: i64,
+    /// 1: interpreters may have GILs of their own (3.12+).
+    pub own_gils: u64,
+    /// Where an interpreter's state tells that it is being ended; 0: nowhere.
+    pub finalizing: u64,
+    /// In the page of a further agent: where the first one keeps its [`Session`].
+    pub session: u64,
+    /// A further agent's page has to stay, and so has the code.
+    pub kept: u64,
+    /// Held while the page of a further agent is used by somebody else, or taken away.
+    pub pages_lock: u32,
+    /// Threads of ours that have a state in the lent interpreter.
+    pub inside: u32,
+    /// The watcher has one there, or is about to.
+    pub watching: u32,
+    /// What to call when there is something to read, and the thread that has to.
+    pub again: u64,
+    pub again_thread: u64,
+    /// What to call at the very end of a thread's stay in the interpreter.
+    pub latches: [Latch; LATCHES],
     /// 1e-9, so that the code needs no constant of its own.
     pub billionth: f64,
     /// 1: make the GIL first (3.6).
@@ -190,6 +262,9 @@ pub struct Params {
     pub watcher_entry: u64,
     pub spawned_entry: u64,
     pub fork_entry: u64,
+    /// Where to pass the client's ends of the channels: the address of a socket, and its length; 0: it takes them.
+    pub rendezvous_length: u64,
+    pub rendezvous: [u8; 24],
     pub watcher: u64,
     pub control: u64,
     pub functions: [u64; FUNCTIONS],
@@ -197,11 +272,14 @@ pub struct Params {
     pub objects: [u64; METHODS],
     pub armed: [Armed; ARMED_AT_MOST],
     pub spawned: [Spawned; SPAWNED_AT_MOST],
+    pub sessions: [Session; SESSIONS_AT_MOST],
     pub attributes: [u64; 8],
     pub name_builtins: [u8; 16],
     pub name_name: [u8; 16],
     pub name_fd: [u8; 16],
     pub name_compiled: [u8; 16],
+    pub name_interpreter: [u8; 24],
+    pub name_lent: [u8; 16],
     pub value_name: [u8; 16],
     pub file_name: [u8; 24],
     pub thread_name: [u8; 16],
@@ -209,3 +287,4 @@ pub struct Params {
 }
 
 const _: () = assert!(size_of::<Params>() <= PARAMS_LENGTH as usize);
+const _: () = assert!(TEMPLATE + size_of::<Params>() as u64 <= CODE_LENGTH);

@@ -23,9 +23,11 @@ PIECE = 1 << 16             # characters of printed text in one event
 REAL = '__import__', '__build_class__'      # looked up without `__missing__`
 SMALL = type(None), bool, int, float, str
 SUPERSEDED = object()
+RESTING = object()
 
 pid = posix.getpid()
 gone = ended = False        # the client is; so is the session
+lent = AGENT.get('stub_lent', False)    # not the main interpreter: only stayed in while there is something to do
 future = 0                  # compile() flags that the code asked for
 server = stub_tid()         # native id of the thread that reads the channel
 alive = [True]              # one entry for each thread of the agent
@@ -35,6 +37,7 @@ claims = {}                 # job -> True: who pops it reads the channel from th
 captured = {}               # ident of a thread -> job that its text belongs to
 streams = []                # (name, stand-in) for what was put into sys
 undo = []                   # (what, step): replayed backwards at the end
+kept = []                   # what cannot be undone
 sources = {}                # feature -> source, until it is needed
 
 
@@ -50,7 +53,8 @@ def refusal(job, error):
 
 def receive():
     # What is already there is taken without giving up the GIL, so that
-    # requests sent ahead are served in one go. None: the client is gone.
+    # requests sent ahead are served in one go. None: the client is gone;
+    # RESTING: it has said no more, and the stub waits for it.
     global unserved
     while not gone:
         end = 4 + int.from_bytes(unserved[:4], 'little')
@@ -60,6 +64,8 @@ def receive():
         try:
             more = stub_take()
             if more is None:
+                if lent:
+                    return RESTING
                 more = posix.read(stub_fd, 65536)
         except OSError:
             return None
@@ -326,12 +332,17 @@ def dispatch(request):
     op = request['op']
     if 'op_' + op not in AGENT:
         need(op)
+    if lent and op != 'load':
+        need('lent')
+        stay()
     return AGENT['op_' + op](request)
 
 
 def serve():
     while True:
         request = receive()
+        if request is RESTING:
+            return stub_rest(serve)
         if request is None or request.get('op') == 'bye':
             return farewell(request)
         try:
@@ -473,6 +484,7 @@ def farewell(request):
     global ended
     ended = True
     left = ['job %d still runs in thread %d' % (job, place[1]) for job, place in running.copy().items()]
+    left.extend(kept)
     release()
     if 'drop_session' in AGENT:
         undo.append(('names of the session', drop_session))
@@ -514,7 +526,9 @@ def leave():
 
 
 stub_control(control)
-see_the_end()
+# The end of another interpreter waits for us by itself.
+if not lent:
+    see_the_end()
 allow_forks()
 tell({'ev': 'hello', 'pid': pid, 'python': list(sys.version_info), 'version': sys.version, 'thread': server,
       'interpreter': AGENT.get('stub_interpreter', 0), 'executable': getattr(sys, 'executable', None) or ''})

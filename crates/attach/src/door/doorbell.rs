@@ -14,8 +14,9 @@ use spyhole_proc::stat::Status;
 use spyhole_proc::sys;
 
 use super::Door;
+use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
-use crate::{Link, MakeOpening, Options};
+use crate::{Link, MakeOpening, Options, Situation};
 
 pub(crate) struct Doorbell;
 
@@ -47,6 +48,9 @@ impl Door for Doorbell {
         if !is_there(pid) {
             return Err(AttachError::NotHere(NotHere::NoBell));
         }
+        if options.interpreter.address != 0 {
+            return Err(AttachError::NotHere(NotHere::MainOnly));
+        }
         let choice = RandomState::new().hash_one(std::process::id());
         let bell = Bell::hang(pid, choice).map_err(|error| broken(&error))?;
         let (main, version, switched_off) = ring(process, &bell, options.patience, deadline)?;
@@ -68,8 +72,14 @@ impl Door for Doorbell {
             main,
             control,
             base: None,
+            page: None,
+            ends: Ends::Taken,
+            version,
+            others: Vec::new(),
+            opened: None,
         };
-        link.send(&opening(version).message()).map_err(|_| broken(&"it hung up"))?;
+        let situation = Situation { version, others: &[] };
+        link.send(&opening(situation).message()).map_err(|_| broken(&"it hung up"))?;
         Ok(link)
     }
 }

@@ -5,12 +5,12 @@
 //! signal frames, which until `launch` begins also unmaps. Then `launch`, and from its success on the new thread, own
 //! the mappings: that thread waits one second for a byte from us, serves, and unmaps itself.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use spyhole_cpython::layout;
 use spyhole_cpython::published::Published;
-use spyhole_cpython::{Runtime, Version};
+use spyhole_cpython::{Opened, Runtime, Version};
 use spyhole_proc::access::{self, Cause};
 use spyhole_proc::arch::{self, Undo};
 use spyhole_proc::maps::Maps;
@@ -22,12 +22,14 @@ use spyhole_proc::tracer::Tracer;
 use spyhole_proc::{Address, sys};
 use spyhole_stub::field::head;
 use spyhole_stub::params::{self, error, launched, state};
-use spyhole_stub::{Plan, entry, field};
+use spyhole_stub::{Interpreter, Plan, entry, field};
 
 use super::Door;
+use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
+use crate::link::Shell;
 use crate::look::{Seen, denied, see};
-use crate::{Link, MakeOpening, Opening, Options, refusal};
+use crate::{Link, MakeOpening, Opening, Options, Situation, refusal};
 
 pub(crate) struct Thread;
 
@@ -44,10 +46,16 @@ pub(crate) struct Blueprint {
     munmap: Address,
     defines_malloc: bool,
     version: Version,
+    others: Vec<Interpreter>,
+    opened: Option<Arc<Opened>>,
 }
 
 /// Looks for all that is needed, touching nothing.
-pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint, AttachError> {
+pub(crate) fn look(
+    process: &Pidfd,
+    override_opt_out: bool,
+    interpreter: Interpreter,
+) -> Result<Blueprint, AttachError> {
     let pid = process.pid;
     let memory = Cached::new(Live { pid });
     let Seen { maps, runtime, version } = see(process, &memory)?;
@@ -67,7 +75,7 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
     let base = maps
         .quiet_gap(length, params::ALIGNMENT, choice())
         .ok_or(AttachError::NotHere(NotHere::NoRoom))?;
-    Ok(Blueprint {
+    let mut blueprint = Blueprint {
         python: maps
             .of_file(&runtime.python_mapping)
             .filter(|m| m.executable)
@@ -77,6 +85,10 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
             base: base.0,
             functions: functions(&memory, &runtime)?,
             make_gil: layout::makes_gil_late(version),
+            own_gils: layout::has_own_gils(version),
+            finalizing: layout::finalizing(version),
+            interpreter,
+            rendezvous: None,
             stack_size: STACK_SIZE,
         },
         restorer,
@@ -85,11 +97,21 @@ pub(crate) fn look(process: &Pidfd, override_opt_out: bool) -> Result<Blueprint,
         defines_malloc: runtime.defines_malloc(&memory),
         version,
         maps,
-    })
+        others: Vec::new(),
+        opened: None,
+    };
+    // A process that cannot be read can still be asked.
+    if let Ok(opened) = Opened::of(&memory, runtime, version) {
+        let states = opened.roots.interpreters(&memory, &opened.layout).unwrap_or_default();
+        let others = states.iter().filter(|state| state.id != 0);
+        blueprint.others = others.map(|s| Interpreter { address: s.address.0, id: s.id }).collect();
+        blueprint.opened = Some(Arc::new(opened));
+    }
+    Ok(blueprint)
 }
 
 /// A number that two programs, or two moments, do not share.
-fn choice() -> u64 {
+pub(crate) fn choice() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }
@@ -139,9 +161,13 @@ impl Door for Thread {
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
         refusal::check_borrowing(pid)?;
-        let blueprint = look(process, options.override_opt_out)?;
+        let mut blueprint = look(process, options.override_opt_out, options.interpreter)?;
         let version = blueprint.version;
         let base = Address(blueprint.plan.base);
+        let ends = Ends::of(process, choice())?;
+        blueprint.plan.rendezvous = ends.name();
+        let others = std::mem::take(&mut blueprint.others);
+        let opened = blueprint.opened.take();
         let patience = options.patience;
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
         let held_process =
@@ -149,7 +175,10 @@ impl Door for Thread {
         let held = tracer
             .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
-        greet(process, base, held, &opening(version))
+        let shell = Shell { base, page: base.plus(params::CODE_LENGTH), ends, held, version };
+        let opening = opening(Situation { version, others: &others });
+        let link = greet(process, shell, &opening, &|| true)?;
+        Ok(Link { others, opened, ..link })
     }
 }
 
@@ -388,21 +417,32 @@ fn read_head(pid: i32, data: Address) -> Option<[i32; field::HEAD_WORDS]> {
     Some(head)
 }
 
-/// Takes our ends of the channels and hands over the agent.
-fn greet(
+/// Takes our ends of the channels and hands over the agent. `is_refused`: if there is no page, there will be none.
+pub(crate) fn greet(
     process: &Pidfd,
-    base: Address,
-    held: Duration,
+    shell: Shell,
     opening: &Opening,
+    is_refused: &dyn Fn() -> bool,
 ) -> Result<Link, AttachError> {
     const PATIENCE: Duration = Duration::from_secs(5);
     const PAUSE: Duration = Duration::from_micros(20);
     let pid = process.pid;
-    let data = base.plus(params::CODE_LENGTH);
+    let data = shell.page;
     let start = Instant::now();
     let head = loop {
         let Some(head) = read_head(pid, data) else {
-            return Err(gone_or(process, AttachError::NoAnswer { pid, within: start.elapsed() }));
+            if start.elapsed() < PATIENCE && !process.has_ended() && !is_refused() {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            let further = shell.page == shell.base;
+            return Err(gone_or(
+                process,
+                match further {
+                    true => AttachError::NoSession { pid },
+                    false => AttachError::NoAnswer { pid, within: start.elapsed() },
+                },
+            ));
         };
         match head[head::STATE] as u32 {
             state::NEW if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
@@ -416,21 +456,21 @@ fn greet(
             _ => break head,
         }
     };
-    let take = |fd: i32| {
-        process.get(fd).map_err(|source| match source.errno() {
-            libc::ENOSYS => AttachError::NotHere(NotHere::NoPidfdGetfd),
-            libc::ESRCH => AttachError::Gone { pid },
-            _ => AttachError::Sys { pid, source },
-        })
-    };
+    let numbers = [head[head::MAIN], head[head::CONTROL]];
+    let [main, control] = shell.ends.receive(process, numbers, shell.page, PATIENCE)?;
     let link = Link {
         pid,
         door: "thread",
-        held,
+        held: shell.held,
         thread: head[head::THREAD],
-        main: take(head[head::MAIN])?,
-        control: take(head[head::CONTROL])?,
-        base: Some(base),
+        main,
+        control,
+        base: Some(shell.base),
+        page: Some(shell.page),
+        ends: shell.ends,
+        version: shell.version,
+        others: Vec::new(),
+        opened: None,
     };
     let first = opening.message();
     link.send(&first)

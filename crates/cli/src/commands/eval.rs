@@ -124,7 +124,7 @@ impl Eval {
         });
         let shown = self.show(terminal, &report, targets.len());
         // However the output fared, the processes have been left by now, and that is said.
-        terminal.talk(&leaving::closings(&report.answers));
+        terminal.talk(&leaving::closings(report.answers.iter().chain(&report.passed_over)));
         shown?;
         let kind = verdict(&report, cancel.is_raised());
         if report.answers.is_empty() && kind != Some(Kind::Interrupted) {
@@ -291,6 +291,7 @@ mod tests {
             answers: kinds.iter().map(|kind| answer(*kind)).collect(),
             groups: vec![],
             not_loaded: vec![],
+            passed_over: vec![],
         };
         verdict(&report, false).map_or(0, Kind::exit_code)
     }
@@ -319,6 +320,7 @@ mod tests {
             answers: vec![answer(None)],
             groups: vec![],
             not_loaded: vec![],
+            passed_over: vec![],
         };
         assert_eq!(verdict(&report, true), Some(Kind::Interrupted));
     }

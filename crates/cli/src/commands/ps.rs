@@ -29,7 +29,7 @@ pub(crate) struct Ps {
 
 impl Ps {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let rows = processes::list(self.pattern.as_deref());
+        let rows = processes::list(self.pattern.as_deref(), terminal.is_verbose());
         if rows.is_empty() {
             if self.json {
                 terminal.json(&json::processes(&rows), true)?;

@@ -271,6 +271,7 @@ mod tests {
                 },
             ],
             not_loaded: vec![place_of(9), place_of(10)],
+            passed_over: vec![],
         };
         let (terminal, recorded) = Terminal::recorded(Some(80), false);
         many(&terminal, &report).unwrap();

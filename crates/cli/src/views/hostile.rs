@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use spyhole_session::model::{
-    Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, InterpreterStacks, Left, Local,
-    Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, SourceLine, StackFrame,
-    SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
+    Allowed, Answer, ErrorKind, EvalError, EvalReport, Group, InterpreterRow, InterpreterStacks,
+    Left, Local, Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, SourceLine,
+    StackFrame, SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
 };
 use spyhole_session::snapshot::Look;
 use spyhole_session::waits::{
@@ -110,6 +110,7 @@ fn report() -> EvalReport {
             group(evil(), &[5], true),
         ],
         not_loaded: vec![place(9)],
+        passed_over: vec![],
     }
 }
 
@@ -127,6 +128,12 @@ fn row() -> ProcessRow {
         age: Duration::ZERO,
         threads: 1,
         interpreters: None,
+        interpreter_list: Some(vec![InterpreterRow {
+            id: 1,
+            name: Some(evil()),
+            modules: 3,
+            packages: vec![evil()],
+        }]),
         kind: Some(evil()),
         look: allowed.clone(),
         ask: allowed,
@@ -189,8 +196,8 @@ fn process() -> ProcessStacks {
         notes: vec![evil()],
         deadlocks: vec![deadlock()],
         interpreters: vec![
-            InterpreterStacks { id: 0, threads: vec![thread.clone(), thread] },
-            InterpreterStacks { id: 1, threads: Vec::new() },
+            InterpreterStacks { id: 0, name: None, threads: vec![thread.clone(), thread] },
+            InterpreterStacks { id: 1, name: Some(evil()), threads: Vec::new() },
         ],
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use spyhole_session::model::{
-    Allowed, Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place, ProcessRow, Running,
+    Allowed, Answer, ErrorKind, EvalError, EvalReport, InterpreterRow, Left, Outcome, Place,
+    ProcessRow, Running,
 };
 
 use super::traceback;
@@ -21,7 +22,7 @@ pub(crate) fn processes(rows: &[ProcessRow]) -> Json {
 }
 
 fn process(row: &ProcessRow) -> Json {
-    json!({
+    let mut process = json!({
         "pid": row.pid,
         "ppid": row.ppid,
         "namespace_pid": row.namespace_pid,
@@ -36,7 +37,15 @@ fn process(row: &ProcessRow) -> Json {
         "kind": row.kind,
         "look": look(&row.look),
         "ask": {"ok": row.ask.ok, "door": row.ask.door, "reason": row.ask.reason},
-    })
+    });
+    if let Some(list) = &row.interpreter_list {
+        process["interpreter_list"] = list.iter().map(interpreter).collect();
+    }
+    process
+}
+
+fn interpreter(row: &InterpreterRow) -> Json {
+    json!({"id": row.id, "name": row.name, "modules": row.modules, "packages": row.packages})
 }
 
 fn look(allowed: &Allowed) -> Json {

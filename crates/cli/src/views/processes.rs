@@ -1,7 +1,7 @@
 //! The table of `ps`.
 
 use comfy_table::{Cell, Table, presets};
-use spyhole_session::model::{Allowed, ProcessRow};
+use spyhole_session::model::{Allowed, InterpreterRow, ProcessRow};
 
 use super::escape::{flat, one_line};
 use super::terminal::Terminal;
@@ -172,10 +172,26 @@ pub(crate) fn details(rows: &[ProcessRow], raw: bool) -> Text {
         let interpreters =
             row.interpreters.map_or_else(|| "(not counted)".to_owned(), |count| count.to_string());
         fact("interpreters", &interpreters);
+        for one in row.interpreter_list.iter().flatten() {
+            fact("", &interpreter(row.pid, one));
+        }
         fact("look", &allowance(&row.look));
         fact("ask", &allowance(&row.ask));
     }
     text
+}
+
+/// `4123/1  shop.example|/x  (312 modules, django)`
+pub(crate) fn interpreter(pid: i32, row: &InterpreterRow) -> String {
+    let mut words = format!("{pid}/{}", row.id);
+    match row.name.as_deref() {
+        None => {}
+        Some("") => words.push_str("  (the empty group)"),
+        Some(name) => words.push_str(&format!("  {}", flat(name))),
+    }
+    let packages: String = row.packages.iter().map(|one| format!(", {}", flat(one))).collect();
+    words.push_str(&format!("  ({} modules{packages})", row.modules));
+    words
 }
 
 fn allowance(allowed: &Allowed) -> String {
@@ -266,6 +282,7 @@ mod tests {
             age: Duration::from_secs(41),
             threads: 3,
             interpreters: None,
+            interpreter_list: None,
             kind: kind.map(str::to_owned),
             look: Allowed { ok: true, door: None, reason: None },
             ask: Allowed {

@@ -190,6 +190,7 @@ mod tests {
                 .collect(),
             groups: vec![],
             not_loaded: vec![],
+            passed_over: vec![],
         }
     }
 

@@ -185,6 +185,15 @@ pub struct Interpreter {
     pub threads: u64,
     pub modules: u64,
     pub gil: Option<u64>,
+    /// Where a thread of another interpreter is not heard when it asks for the GIL.
+    pub drop_request: Option<DropRequest>,
+}
+
+/// What a waiter sets in the interpreter that runs (`Include/internal/pycore_interp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropRequest {
+    pub eval_breaker: u64,
+    pub gil_drop_request: u64,
 }
 
 /// Offsets of the GIL's two words from where [`Gil`] says that it is.
@@ -390,6 +399,15 @@ impl Layout {
                 threads: n.get("interpreter.threads")?,
                 modules: n.get("interpreter.modules")?,
                 gil: n.find("interpreter.gil"),
+                drop_request: match (
+                    n.find("interpreter.eval_breaker"),
+                    n.find("interpreter.gil_drop_request"),
+                ) {
+                    (Some(eval_breaker), Some(gil_drop_request)) => {
+                        Some(DropRequest { eval_breaker, gil_drop_request })
+                    }
+                    _ => None,
+                },
             },
             gil,
             thread: Thread {
@@ -477,6 +495,16 @@ pub(crate) fn remote_debugging_switch(version: Version) -> Option<u64> {
 /// Whether the GIL is only made when the first thread is (`PyEval_InitThreads`, to 3.6).
 pub fn makes_gil_late(version: Version) -> bool {
     table::row(version).is_some_and(|(_, shape)| shape.gil == Gil::CurrentThread)
+}
+
+/// Where an interpreter's state tells that it is being ended (`Py_EndInterpreter`, 3.9+).
+pub fn finalizing(version: Version) -> Option<u64> {
+    table::row(version)?.0.find("interpreter.finalizing")
+}
+
+/// Whether interpreters may have GILs of their own (`Py_NewInterpreterFromConfig`, 3.12+).
+pub fn has_own_gils(version: Version) -> bool {
+    table::row(version).is_some_and(|(_, shape)| shape.gil == Gil::Interpreter)
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
     });
     open(out, &fields, "interpreters");
     each(out, 4, &process.interpreters, |out, interpreter| {
-        let fields = json!({"id": interpreter.id, "name": null, "tasks": [], "greenlets": []});
+        let fields =
+            json!({"id": interpreter.id, "name": interpreter.name, "tasks": [], "greenlets": []});
         open(out, &fields, "threads");
         each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
         out.push_str("]}");

@@ -16,6 +16,7 @@ mod waits;
 
 use spyhole_session::model::ProcessStacks;
 
+use super::escape::flat;
 use super::text::{Ink, Text};
 use super::width::list;
 use fold::{Group, Member};
@@ -58,6 +59,9 @@ pub(crate) fn text(processes: &[ProcessStacks], style: Style) -> Text {
         for interpreter in &process.interpreters {
             if process.interpreters.len() > 1 {
                 text.plain("\n").ink(Ink::Strong, format!("interpreter {}", interpreter.id));
+                if let Some(name) = interpreter.name.as_deref().filter(|name| !name.is_empty()) {
+                    text.plain(format!(" ({})", flat(name)));
+                }
                 text.plain("\n");
             }
             let members = interpreter.threads.iter();

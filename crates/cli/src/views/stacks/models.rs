@@ -42,6 +42,6 @@ pub(super) fn process(pid: i32, threads: Vec<ThreadStack>) -> ProcessStacks {
         torn: false,
         notes: Vec::new(),
         deadlocks: Vec::new(),
-        interpreters: vec![InterpreterStacks { id: 0, threads }],
+        interpreters: vec![InterpreterStacks { id: 0, name: None, threads }],
     }
 }

@@ -95,9 +95,14 @@ fn several_processes() {
 #[test]
 fn several_interpreters() {
     let mut process = process(4100, vec![thread("MainThread", 4100, idle())]);
-    let inside =
-        |id| InterpreterStacks { id, threads: vec![thread("sub", 4100 + id as i32, idle())] };
-    process.interpreters.extend([inside(1), InterpreterStacks { id: 2, threads: vec![] }]);
+    let inside = |id| InterpreterStacks {
+        id,
+        name: None,
+        threads: vec![thread("sub", 4100 + id as i32, idle())],
+    };
+    process
+        .interpreters
+        .extend([inside(1), InterpreterStacks { id: 2, name: None, threads: vec![] }]);
     insta::assert_snapshot!("interpreters_80", shown(&[process.clone()], false, 80));
     process.interpreters.truncate(2);
     let mut other = process.clone();

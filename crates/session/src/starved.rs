@@ -1,0 +1,100 @@
+//! Waking an interpreter that does not give up the GIL to another one.
+//!
+//! From 3.9 to 3.12 a thread that waits for the GIL asks its own interpreter to give it up (`Python/ceval_gil.h`,
+//! `take_gil`; `ceval_gil.c` in 3.12), and the one that runs hears nothing of it: a busy loop of one interpreter keeps
+//! those that share its GIL out for as long as it runs. While an agent of ours waits there, what it should have asked is
+//! asked from here: two words that any waiter of the right interpreter would set. It may be asked once more than needed,
+//! which costs the program one handing over of the GIL.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spyhole_attach::Interpreter;
+use spyhole_cpython::Opened;
+use spyhole_cpython::layout::DropRequest;
+use spyhole_proc::memory::{Live, ReadMemory};
+use spyhole_proc::tasks::{self, Activity};
+use spyhole_proc::{Address, sys, syscalls};
+
+/// How often a waiting agent is helped.
+pub(crate) const PERIOD: Duration = Duration::from_millis(10);
+
+/// Helps the agent of one interpreter of a process.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    pid: i32,
+    opened: Arc<Opened>,
+    words: DropRequest,
+    interpreter: Interpreter,
+    next: Instant,
+    /// Until then a thread of the agent that is not known here may wait, too.
+    urgent: Option<Instant>,
+}
+
+impl Helper {
+    /// `None` where nobody starves: other versions, or only one interpreter.
+    pub(crate) fn new(
+        pid: i32,
+        opened: Option<&Arc<Opened>>,
+        interpreter: Interpreter,
+        alone: bool,
+    ) -> Option<Self> {
+        let opened = opened?;
+        let words = opened.layout.interpreter.drop_request?;
+        if alone && interpreter.address == 0 {
+            return None;
+        }
+        Some(Self {
+            pid,
+            opened: Arc::clone(opened),
+            words,
+            interpreter,
+            next: Instant::now() + PERIOD,
+            urgent: None,
+        })
+    }
+
+    /// The watcher has something to do, and takes the GIL for it.
+    pub(crate) fn hurry(&mut self) {
+        const LONG_ENOUGH: Duration = Duration::from_millis(500);
+        self.urgent = Some(Instant::now() + LONG_ENOUGH);
+    }
+
+    /// If it is time: whether thread `tid` waits while another interpreter runs, and asks that one.
+    pub(crate) fn help(&mut self, tid: i32) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        self.next = now + PERIOD;
+        let waits = self.urgent.is_some_and(|until| now < until)
+            || matches!(tasks::activity(self.pid, tid), Ok(Activity::Blocked { number, .. })
+            if syscalls::name(number) == Some("futex"));
+        if waits && let Some(running) = self.running() {
+            for offset in [self.words.gil_drop_request, self.words.eval_breaker] {
+                // A process that has just ended needs no help.
+                let _ = sys::write_memory(self.pid, running.plus(offset), &1_u32.to_ne_bytes());
+            }
+        }
+    }
+
+    /// The interpreter that runs now, if it shares its GIL with the agent's and is another one.
+    fn running(&self) -> Option<Address> {
+        let memory = Live { pid: self.pid };
+        let (roots, layout) = (&self.opened.roots, &self.opened.layout);
+        let all = roots.interpreters(&memory, layout).ok()?;
+        let own = match self.interpreter.address {
+            0 => all.iter().find(|state| state.id == 0)?,
+            address => all.iter().find(|state| state.address == Address(address))?,
+        };
+        // Whoever waits has entered the main interpreter before its own.
+        for waited_for in [own, all.first()?] {
+            let holder = roots.holder(&memory, layout, waited_for).ok()??;
+            let running = memory.pointer(holder.plus(layout.thread.interpreter)).ok()?;
+            if running != waited_for.address && all.iter().any(|state| state.address == running) {
+                return Some(running);
+            }
+        }
+        None
+    }
+}
