@@ -3,6 +3,8 @@
 //! It knows the variables where these lists begin (`Python/pylifecycle.c`, `Python/pystate.c`) and how to follow them,
 //! within bounds. What a thread does is told by `threads` and `frames`.
 
+use std::ops::Range;
+
 use spyhole_proc::Address;
 use spyhole_proc::memory::{ReadMemory, Unreadable};
 use thiserror::Error;
@@ -102,6 +104,24 @@ impl Roots {
         }
         states.sort_by_key(|state| state.id);
         Ok(states)
+    }
+
+    /// Where the threads wait that want the GIL of an interpreter: its condition variable, which follows `locked` and
+    /// `switch_number` (`Include/internal/pycore_gil.h`, 3.7+).
+    pub fn waiting_place(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        interpreter: &InterpreterState,
+    ) -> Option<Range<u64>> {
+        const BETWEEN: u64 = 16;
+        const CONDITION: u64 = 48;
+        let gil = match (layout.shape.gil, layout.interpreter.gil) {
+            (Gil::Interpreter, Some(gil)) => memory.pointer(interpreter.address.plus(gil)).ok()?,
+            _ => self.gil?,
+        };
+        let start = gil.plus(layout.gil?.locked).plus(BETWEEN).0;
+        Some(start..start.checked_add(CONDITION)?)
     }
 
     /// The state of the thread that holds the GIL of an interpreter; `None`: nobody does.

@@ -24,6 +24,7 @@ pub mod processes;
 mod received;
 pub mod redaction;
 pub mod snapshot;
+pub mod socket;
 mod sources;
 mod starved;
 pub mod target;

@@ -3,9 +3,10 @@
 //! From 3.9 to 3.12 a thread that waits for the GIL asks its own interpreter to give it up (`Python/ceval_gil.h`,
 //! `take_gil`; `ceval_gil.c` in 3.12), and the one that runs hears nothing of it: a busy loop of one interpreter keeps
 //! those that share its GIL out for as long as it runs. While an agent of ours waits there, what it should have asked is
-//! asked from here: two words that any waiter of the right interpreter would set. It may be asked once more than needed,
-//! which costs the program one handing over of the GIL.
+//! asked from here: two words that any waiter of the right interpreter would set. Only while somebody does wait: who gives
+//! the GIL up goes on when another thread has taken it, and not before (`drop_gil`, FORCE_SWITCHING).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,7 @@ impl Helper {
             return;
         }
         self.next = now + PERIOD;
-        let waits = self.urgent.is_some_and(|until| now < until)
-            || matches!(tasks::activity(self.pid, tid), Ok(Activity::Blocked { number, .. })
-            if syscalls::name(number) == Some("futex"));
-        if waits && let Some(running) = self.running() {
+        if let Some(running) = self.running(tid, self.urgent.is_some_and(|until| now < until)) {
             for offset in [self.words.gil_drop_request, self.words.eval_breaker] {
                 // A process that has just ended needs no help.
                 let _ = sys::write_memory(self.pid, running.plus(offset), &1_u32.to_ne_bytes());
@@ -78,8 +76,8 @@ impl Helper {
         }
     }
 
-    /// The interpreter that runs now, if it shares its GIL with the agent's and is another one.
-    fn running(&self) -> Option<Address> {
+    /// The interpreter that runs while thread `tid`, or with `any` another one, waits for its GIL in another interpreter.
+    fn running(&self, tid: i32, any: bool) -> Option<Address> {
         let memory = Live { pid: self.pid };
         let (roots, layout) = (&self.opened.roots, &self.opened.layout);
         let all = roots.interpreters(&memory, layout).ok()?;
@@ -92,9 +90,17 @@ impl Helper {
             let holder = roots.holder(&memory, layout, waited_for).ok()??;
             let running = memory.pointer(holder.plus(layout.thread.interpreter)).ok()?;
             if running != waited_for.address && all.iter().any(|state| state.address == running) {
-                return Some(running);
+                let place = roots.waiting_place(&memory, layout, waited_for)?;
+                let waits = |tid: i32| self.waits(tid, &place);
+                let others = || tasks::ids(self.pid).unwrap_or_default();
+                return (waits(tid) || (any && others().into_iter().any(waits))).then_some(running);
             }
         }
         None
+    }
+
+    fn waits(&self, tid: i32, place: &Range<u64>) -> bool {
+        matches!(tasks::activity(self.pid, tid), Ok(Activity::Blocked { number, arguments })
+            if syscalls::name(number) == Some("futex") && place.contains(&arguments[0]))
     }
 }
