@@ -9,6 +9,14 @@ use spyhole_testkit::{Interpreter, census, limited};
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn doors_of_applications(python: &Interpreter) {
+    python_tests(python, "test_doorbell.py");
+}
+
+fn consoles_on_sockets(python: &Interpreter) {
+    python_tests(python, "test_socket_console.py");
+}
+
+fn python_tests(python: &Interpreter, file: &str) {
     let Some(python) = python.with_packages() else {
         census::skipped(
             "doorbell",
@@ -19,7 +27,7 @@ fn doors_of_applications(python: &Interpreter) {
     let tests = spyhole_testkit::place::workspace().join("crates/agent/python/tests");
     let mut command = Command::new(&python.path);
     command
-        .args(["-B", "-m", "unittest", "discover", "-p", "test_doorbell.py", "-s"])
+        .args(["-B", "-m", "unittest", "discover", "-p", file, "-s"])
         .arg(&tests)
         .env("PYTHONPATH", tests.with_file_name(""))
         .env("SPYHOLE_PROGRAM", env!("CARGO_BIN_EXE_spyhole"));
@@ -28,3 +36,4 @@ fn doors_of_applications(python: &Interpreter) {
 }
 
 each! { on, doors_of_applications, py36 = "3.6", py313 = "3.13" }
+each! { on, consoles_on_sockets, py36 = "3.6", py313 = "3.13" }

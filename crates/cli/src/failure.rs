@@ -193,6 +193,10 @@ impl From<ResolveError> for Failure {
             ResolveError::NoProcess(_) => Kind::Gone,
             ResolveError::NoMatch(_) | ResolveError::EmptyTree(_) => Kind::NoMatch,
             ResolveError::Ourselves(_) => Kind::Usage,
+            ResolveError::Address(address) => {
+                return Self::new(Kind::Usage, error.to_string())
+                    .hint(format!("spyhole console {address}"));
+            }
             ResolveError::Proc(cause) => {
                 return Self::new(Kind::Failed, error.to_string()).caused_by(cause);
             }

@@ -26,6 +26,11 @@ pub fn has_name_plate(status: &Status) -> bool {
     catches(RING) && catches(CLOSE) && !neighbours.iter().all(|number| catches(*number))
 }
 
+/// Whether we may ring at a process: it must be ours, or we root, for the socket is made as the process would make it.
+pub fn may_ring(status: &Status) -> bool {
+    Status::own().is_ok_and(|own| [0, status.uids.effective].contains(&own.uids.effective))
+}
+
 /// Sends one of the two signals, and only to a process that has the name-plate at this moment.
 pub fn send(process: &Pidfd, number: i32) -> io::Result<bool> {
     if !has_name_plate(&Status::of(process.pid)?) {

@@ -1,13 +1,16 @@
 //! The Python processes of this machine.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use spyhole_cpython::Version;
 use spyhole_proc::access;
+use spyhole_proc::bell;
 use spyhole_proc::find::{self, MappedFile, Process, Recogniser, Viewer};
 use spyhole_proc::maps::{Mapping, Maps};
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::pidfd::Pidfd;
+use spyhole_proc::stat::Status;
 use spyhole_proc::tasks;
 use spyhole_proc::users::Users;
 
@@ -39,11 +42,21 @@ impl Pythons {
         }
         // Of a program that tells nothing only the process itself says what it is.
         let live = Live { pid };
-        let maps = Maps::of(pid).ok()?;
+        let maps = match Maps::of(pid) {
+            // It may not be looked at. A name-plate is Python's, and what is behind it says which one.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return can_be_rung(pid).then_some(Kind::CPython(None));
+            }
+            maps => maps.ok()?,
+        };
         let mapping = mapping_of(&MappedFile::Executable { pid }, &maps)?;
         spyhole_cpython::runs_python(&Cached::new(live), &maps, &mapping)
             .map(|version| Kind::CPython(Some(version)))
     }
+}
+
+fn can_be_rung(pid: i32) -> bool {
+    Status::of(pid).is_ok_and(|status| bell::has_name_plate(&status) && bell::may_ring(&status))
 }
 
 fn kind_of(file: &MappedFile) -> Option<Kind> {
@@ -143,6 +156,9 @@ fn ask(pid: i32, kind: Kind) -> Allowed {
         Err(_) => return refused(format!("process {pid} ended meanwhile")),
     };
     match spyhole_attach::could_attach(&process) {
+        Ok(door @ "doorbell") if can_be_rung(pid) => {
+            Allowed { ok: true, door: Some(door.to_owned()), reason: None }
+        }
         Ok(door) => match access::assess(pid).ask {
             Ok(()) => Allowed { ok: true, door: Some(door.to_owned()), reason: None },
             Err(cause) => refused(cause.to_string()),

@@ -34,7 +34,8 @@ use crate::model::{
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
-use crate::{failure, interpreters, target::Target};
+use crate::waiting::{self, Waiting};
+use crate::{deadlocks, failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -143,8 +144,10 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
         return Err(AttachError::NotInitialised { pid });
     }
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
+    let later = Cached::new(live);
+    let again = Some(&later as &dyn ReadMemory);
     let mut stacks =
-        resolve(&opened, &types, &view, &moment, &live, plan, |share, named, memory| {
+        resolve(&opened, &types, &view, &moment, &live, plan, again, |share, named, memory| {
             share.all(named, memory)
         });
     if let Some(frozen) = frozen {
@@ -175,7 +178,7 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
         return Err(StillError::NotInitialised);
     }
     let plan = locals.map(|wanted| Plan { wanted, changes: false });
-    Ok(resolve(&opened, &types, &view, &moment, process, plan, |share, named, memory| {
+    Ok(resolve(&opened, &types, &view, &moment, process, plan, None, |share, named, memory| {
         share.part(named, memory)
     }))
 }
@@ -206,7 +209,9 @@ struct Named<'a> {
     holds_gil: bool,
 }
 
-/// Looks up what the addresses of a moment mean. `tell` does it for the threads.
+/// Looks up what the addresses of a moment mean. `later` reads what is there then; `None` where nothing can change.
+/// `tell` does it for the threads.
+#[expect(clippy::too_many_arguments, reason = "they are all that a look has")]
 fn resolve<M: ReadMemory + Clone, T: Tasks>(
     opened: &Opened,
     types: &Types,
@@ -214,7 +219,8 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
     moment: &Moment<M>,
     tasks: &T,
     plan: Option<Plan>,
-    tell: impl FnOnce(&Share<'_, T>, &[Named<'_>], &Cached<M>) -> Vec<ThreadStack>,
+    later: Option<&dyn ReadMemory>,
+    tell: impl FnOnce(&Share<'_, T>, &[Named<'_>], &Cached<M>) -> Vec<Done>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -274,13 +280,25 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         })
         .collect();
     let share = Share { layout: &view.layout, types, view, tasks, stopped, doubtful, plan };
-    let mut told = tell(&share, &named, &moment.memory).into_iter();
+    let (told, activities): (Vec<_>, Vec<_>) =
+        tell(&share, &named, &moment.memory).into_iter().unzip();
+    let mut told = told.into_iter();
     let interpreters = moment.interpreters.iter().map(|interpreter| InterpreterStacks {
         id: interpreter.state.id,
         name: interpreters::group(&reader, &interpreter.state),
         threads: told.by_ref().take(interpreter.threads.len()).collect(),
     });
-    let interpreters = interpreters.collect();
+    let mut interpreters: Vec<InterpreterStacks> = interpreters.collect();
+    let threads = waiting::subjects(&moment.interpreters, &interpreters, &activities);
+    let found = waiting::all(&mut Waiting::new(reader, view), &threads);
+    let later = later.map(|memory| Reader { memory, ..reader });
+    let tasks: &dyn Tasks = tasks;
+    let deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    let waits = waiting::told(found, &threads, tasks);
+    let all = interpreters.iter_mut().flat_map(|interpreter| &mut interpreter.threads);
+    for (thread, wait) in all.zip(waits) {
+        thread.waits_for = wait;
+    }
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
     ProcessStacks {
@@ -289,9 +307,13 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         paused: moment.paused,
         torn,
         notes,
+        deadlocks,
         interpreters,
     }
 }
+
+/// What a thread does: as it is told, and as the kernel tells it.
+type Done = (ThreadStack, Option<Activity>);
 
 /// What those need who share in the work: a process with many frames is divided, thread by thread.
 struct Share<'a, T> {
@@ -308,7 +330,7 @@ struct Share<'a, T> {
 
 impl<T: Tasks> Share<'_, T> {
     /// All threads, in their order.
-    fn all<M>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<ThreadStack>
+    fn all<M>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<Done>
     where
         M: ReadMemory + Clone + Send,
         T: Sync,
@@ -331,11 +353,7 @@ impl<T: Tasks> Share<'_, T> {
         })
     }
 
-    fn part<M: ReadMemory + Clone>(
-        &self,
-        named: &[Named<'_>],
-        memory: &Cached<M>,
-    ) -> Vec<ThreadStack> {
+    fn part<M: ReadMemory + Clone>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<Done> {
         let reader = Reader { memory, layout: self.layout, types: self.types };
         let (steady, again) = (memory.anew(), memory.anew());
         let beyond = || memory.went_beyond();
@@ -353,13 +371,14 @@ impl<T: Tasks> Share<'_, T> {
             frames: QuickMap::default(),
             locals,
         };
-        let mut threads: Vec<ThreadStack> = named.iter().map(|one| resolver.thread(one)).collect();
+        let (mut threads, activities): (Vec<_>, Vec<_>) =
+            named.iter().map(|one| resolver.thread(one)).unzip();
         if let Some(locals) = resolver.locals
             && self.plan.is_some_and(|plan| plan.changes)
         {
             locals.check(&mut threads, &Reader { memory: &again, ..reader });
         }
-        threads
+        threads.into_iter().zip(activities).collect()
     }
 }
 
@@ -407,17 +426,18 @@ struct Resolver<'a, T> {
 }
 
 impl<T: Tasks> Resolver<'_, T> {
-    fn thread(&mut self, one: &Named<'_>) -> ThreadStack {
+    fn thread(&mut self, one: &Named<'_>) -> Done {
         let Named { thread, name, holds_gil } = *one;
         let Share { view, tasks, stopped, doubtful, .. } = self.share;
         let tid = view.tid(self.reader.memory, &thread.state, doubtful);
+        let activity = tid.and_then(|tid| tasks.activity(tid));
         let (state, syscall) = match tid {
             Some(_) if *stopped => (ThreadState::Stopped, None),
-            Some(tid) => doing(tasks.activity(tid)),
+            Some(_) => doing(activity),
             None => (ThreadState::Unknown, None),
         };
         let native_name = || Some(String::from_utf8_lossy(&tasks.name(tid?)?).into_owned());
-        ThreadStack {
+        let told = ThreadStack {
             native_id: tid,
             ident: thread.state.ident,
             name: name.and_then(|known| known.name.clone()).or_else(native_name),
@@ -425,10 +445,12 @@ impl<T: Tasks> Resolver<'_, T> {
             state,
             syscall,
             holds_gil,
+            waits_for: None,
             torn: thread.moved || thread.stack.end == End::Torn,
             cut: thread.stack.end == End::Cut,
             frames: thread.stack.frames.iter().map(|frame| self.frame(frame)).collect(),
-        }
+        };
+        (told, activity)
     }
 
     fn frame(&mut self, frame: &RawFrame) -> StackFrame {

@@ -8,6 +8,7 @@ use spyhole_proc::stat;
 use thiserror::Error;
 
 use crate::processes;
+use crate::socket::Address;
 
 /// What a user wrote for TARGET, parsed but not looked up yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub enum Spec {
     Tree(i32),
     /// A plain substring of the command line.
     Pattern(String),
+    /// `HOST:PORT` or `unix:PATH`: a prompt that an application has left open.
+    Socket(Address),
     /// A comma list of the others.
     List(Vec<Spec>),
 }
@@ -60,6 +63,8 @@ pub enum ResolveError {
     Ourselves(i32),
     #[error("no Python process below {0}")]
     EmptyTree(i32),
+    #[error("`{0}` is an address, and only `console` can go to one")]
+    Address(Address),
     #[error("cannot read /proc")]
     Proc(#[from] io::Error),
 }
@@ -90,6 +95,9 @@ pub fn parse(text: &str) -> Result<Spec, SpecError> {
     {
         return Ok(Spec::Interpreter(number(pid)?, interpreter.to_owned()));
     }
+    if let Some(address) = Address::parse(text) {
+        return Ok(Spec::Socket(address));
+    }
     let digits = text.strip_prefix('-').unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         return number(text).map(Spec::Pid);
@@ -116,6 +124,7 @@ fn add(spec: &Spec, resolved: &mut Resolved) -> Result<(), ResolveError> {
     match spec {
         Spec::Pid(pid) => hold(*pid, None, resolved),
         Spec::Interpreter(pid, name) => hold(*pid, Some(name.clone()), resolved),
+        Spec::Socket(address) => Err(ResolveError::Address(address.clone())),
         Spec::List(specs) => {
             for spec in specs {
                 match add(spec, resolved) {
@@ -205,6 +214,9 @@ mod tests {
         assert_eq!(parse("tree:7"), Ok(Spec::Tree(7)));
         assert_eq!(parse("wsgi:bookshop"), Ok(Spec::Pattern("wsgi:bookshop".into())));
         assert_eq!(parse("/usr/bin/x"), Ok(Spec::Pattern("/usr/bin/x".into())));
+        let address = Address::Tcp { host: "localhost".into(), port: 3000 };
+        assert_eq!(parse("localhost:3000"), Ok(Spec::Socket(address)));
+        assert_eq!(parse("unix:/run/x"), Ok(Spec::Socket(Address::Unix("/run/x".into()))));
         assert_eq!(
             parse("1, worker"),
             Ok(Spec::List(vec![Spec::Pid(1), Spec::Pattern("worker".into())]))
@@ -226,6 +238,8 @@ mod tests {
         let own = std::process::id() as i32;
         assert!(matches!(resolve(&Spec::Pid(own)), Err(ResolveError::Ourselves(_))));
         assert!(matches!(resolve(&Spec::Pid(i32::MAX)), Err(ResolveError::NoProcess(_))));
+        let address = parse("1,localhost:3000").unwrap();
+        assert!(matches!(resolve(&address), Err(ResolveError::Address(_))));
         let pattern = Spec::Pattern("no process has this in its command line".into());
         assert!(matches!(resolve(&pattern), Err(ResolveError::NoMatch(_))));
     }

@@ -152,6 +152,11 @@ class Doorbell(unittest.TestCase):
             done = subprocess.run([copy, 'eval', str(app.pid), 'given'] + list(door), preexec_fn=stranger, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, timeout=PATIENCE, env={})
             self.assertEqual((done.returncode, done.stdout), (0, b'43\n'), done.stderr)
+        done = subprocess.run([copy, 'ps', '--json', 'bell_app.py'], preexec_fn=stranger, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=PATIENCE, env={})
+        row, = [row for row in json.loads(done.stdout.decode()) if row['pid'] == app.pid]
+        self.assertEqual((row['ask']['ok'], row['ask']['door'], row['look']['ok']), (True, 'doorbell', False))
+        self.assertIn('undumpable', row['look']['reason'])
         done = subprocess.run([copy, 'eval', str(app.pid), '1', '--door', 'thread'], preexec_fn=stranger, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=PATIENCE, env={})
         self.assertEqual(done.returncode, 4, done.stderr)

@@ -1,5 +1,7 @@
 //! `spyhole console`: a Python prompt inside a process.
 
+mod socket;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -8,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use spyhole_session::Cancel;
 use spyhole_session::console::{Console as Session, Hello};
-use spyhole_session::target::{self, Target};
+use spyhole_session::target::{self, Spec};
 
 use super::{Outcome, questions};
 use crate::arguments::Entry;
+use crate::console::conversation::Conversation;
 use crate::console::editor::Editor;
 use crate::console::history;
 use crate::console::plain::{PlainEditor, StandardInput};
@@ -29,17 +32,24 @@ use crate::{audit, interrupt};
 #[command(
     long_about = "Open an interactive Python prompt inside a process: editing of several lines, history, completion from the \
                   live objects. Ctrl-C interrupts the code that runs and gives the prompt back, Ctrl-D leaves. From a pipe, \
-                  lines are read and only results are printed.",
+                  lines are read and only results are printed. HOST:PORT and unix:PATH name a prompt that an application \
+                  has left open (`spyhole.backdoor`, eventlet's backdoor, any code.InteractiveConsole on a socket).",
     after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
                   Examples:\n  \
                   spyhole console 4123\n  \
                   spyhole console manage.py\n  \
                   spyhole console 4123 --no-history\n  \
+                  spyhole console localhost:3000\n  \
+                  spyhole console shop.example:3000 --token-file ~/.shop-token\n  \
+                  spyhole console unix:/run/shop/backdoor\n  \
                   echo 'len(cache)' | spyhole console 4123"
 )]
 pub(crate) struct Console {
-    /// PID, PID/INTERP, or a part of a command line (see `spyhole help targets`)
+    /// PID, PID/INTERP, a part of a command line, HOST:PORT or unix:PATH (see `spyhole help targets`)
     target: String,
+    /// The token for HOST:PORT, if it asks for one: the first line of this file
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Neither read nor keep a history
     #[arg(long)]
     no_history: bool,
@@ -49,7 +59,18 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let resolved = target::resolve(&target::parse(&self.target)?)?;
+        let spec = target::parse(&self.target)?;
+        if let Spec::Socket(address) = &spec {
+            return socket::run(self, terminal, address);
+        }
+        if self.token_file.is_some() {
+            return Err(Failure::new(
+                Kind::Usage,
+                "`--token-file` is for an address, not a process",
+            )
+            .hint("spyhole console HOST:PORT --token-file FILE"));
+        }
+        let resolved = target::resolve(&spec)?;
         let target = questions::pick(terminal, resolved)?;
 
         let end = Arc::new(AtomicBool::new(false));
@@ -72,7 +93,7 @@ impl Console {
         }
 
         let conversation = Arc::new(Mutex::new(session));
-        let mut editor = self.editor(terminal, &conversation, &target, end, &cancel)?;
+        let mut editor = self.editor(terminal, &conversation, &target.cmdline, end, &cancel)?;
         let shell = Shell::new(Arc::clone(&conversation), terminal.clone(), cancel);
         let ended = shell.run(editor.as_mut());
         drop((editor, shell));
@@ -97,11 +118,11 @@ impl Console {
         }
     }
 
-    fn editor(
+    fn editor<Talk: Conversation + 'static>(
         &self,
         terminal: &Terminal,
-        conversation: &Arc<Mutex<Session>>,
-        target: &Target,
+        conversation: &Arc<Mutex<Talk>>,
+        cmdline: &[String],
         end: Arc<AtomicBool>,
         cancel: &Cancel,
     ) -> Result<Box<dyn Editor>, Failure> {
@@ -112,7 +133,7 @@ impl Console {
         let capable = std::io::stdout().is_terminal()
             && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         if typed && capable {
-            let file = self.history_file(terminal, target);
+            let file = self.history_file(terminal, cmdline);
             Ok(Box::new(RichEditor::new(conversation, file, end, terminal)))
         } else {
             let lines = StandardInput::new(end, cancel.clone(), typed)?;
@@ -120,11 +141,11 @@ impl Console {
         }
     }
 
-    fn history_file(&self, terminal: &Terminal, target: &Target) -> Option<PathBuf> {
+    fn history_file(&self, terminal: &Terminal, cmdline: &[String]) -> Option<PathBuf> {
         if self.no_history {
             return None;
         }
-        history::file_for(&target.cmdline).unwrap_or_else(|error| {
+        history::file_for(cmdline).unwrap_or_else(|error| {
             terminal.talk(&Text::of(format!("the history is not kept: {error}\n")));
             None
         })

@@ -5,6 +5,20 @@ use std::time::Duration;
 use spyhole_session::console::{Console, Event};
 use spyhole_session::model::{Candidate, Running};
 
+use super::lexer;
+
+/// What the next input is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// Code, of one line or several.
+    #[default]
+    Code,
+    /// One line more of what the other side takes for unfinished.
+    More,
+    /// One line for the code that runs.
+    Answer,
+}
+
 pub(crate) trait Conversation: Send {
     fn start(&mut self, code: &str) -> u32;
     fn next(&mut self, patience: Duration) -> Option<Event>;
@@ -12,11 +26,18 @@ pub(crate) trait Conversation: Send {
     fn abandon(&mut self, job: u32);
     fn running(&self) -> Vec<Running>;
     fn complete(&mut self, text: &str) -> (usize, Vec<Candidate>);
+
+    fn wants(&self) -> Wants {
+        Wants::Code
+    }
+
+    /// Ctrl-C at the prompt: what the other side has of a statement is forgotten.
+    fn forget_line(&mut self) {}
 }
 
 impl Conversation for Console {
     fn start(&mut self, code: &str) -> u32 {
-        Console::start(self, code)
+        Console::start(self, &lexer::without_indent(code))
     }
 
     fn next(&mut self, patience: Duration) -> Option<Event> {

@@ -2,6 +2,7 @@
 
 use spyhole_session::console::Event;
 
+use super::conversation::Wants;
 use crate::failure::Failure;
 
 /// What the user gave.
@@ -16,7 +17,7 @@ pub(crate) enum Input {
 }
 
 pub(crate) trait Editor {
-    fn read(&mut self) -> Result<Input, Failure>;
+    fn read(&mut self, wants: Wants) -> Result<Input, Failure>;
 
     /// What ended the reading, where that was the process and not the user.
     fn last_event(&mut self) -> Option<Event> {

@@ -1,6 +1,7 @@
 //! The interactive prompt.
 
 pub(crate) mod conversation;
+pub(crate) mod distant;
 pub(crate) mod editor;
 pub(crate) mod history;
 pub(crate) mod lexer;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use spyhole_session::Cancel;
 
+use super::conversation::Wants;
 use super::editor::{Editor, Input};
 use super::lexer::{self, Open};
 use crate::failure::{Failure, Kind};
@@ -121,10 +122,15 @@ impl<Source: Lines> PlainEditor<Source> {
 }
 
 impl<Source: Lines> Editor for PlainEditor<Source> {
-    fn read(&mut self) -> Result<Input, Failure> {
+    fn read(&mut self, wants: Wants) -> Result<Input, Failure> {
         let mut code = String::new();
         loop {
-            let line = match self.line(if code.is_empty() { ">>> " } else { "... " })? {
+            let prompt = match wants {
+                Wants::Answer => "",
+                Wants::Code if code.is_empty() => ">>> ",
+                Wants::Code | Wants::More => "... ",
+            };
+            let line = match self.line(prompt)? {
                 Line::Text(line) => line,
                 Line::Cleared => {
                     if let Some(terminal) = &self.prompts {
@@ -136,6 +142,9 @@ impl<Source: Lines> Editor for PlainEditor<Source> {
                     return Ok(if code.trim().is_empty() { Input::End } else { Input::Code(code) });
                 }
             };
+            if wants != Wants::Code {
+                return Ok(Input::Code(line));
+            }
             if code.is_empty() {
                 if line.trim().is_empty() {
                     continue;
@@ -164,7 +173,7 @@ impl<Source: Lines> Editor for PlainEditor<Source> {
     }
 }
 
-#[cfg(test)]
+/// Lines that are there already.
 impl Lines for &[u8] {
     fn next_line(&mut self) -> Result<Line, Failure> {
         Ok(read_line(self).map_err(unreadable)?.map_or(Line::End, Line::Text))
@@ -178,7 +187,7 @@ mod tests {
     fn all(text: &str) -> Vec<String> {
         let mut editor = PlainEditor::new(text.as_bytes(), None);
         let mut inputs = Vec::new();
-        while let Input::Code(code) = editor.read().unwrap() {
+        while let Input::Code(code) = editor.read(Wants::Code).unwrap() {
             inputs.push(code);
         }
         inputs

@@ -17,7 +17,7 @@ use reedline::{
 };
 use spyhole_session::console::Event;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Wants};
 use super::editor::{Editor, Input};
 use super::history;
 use super::lexer::{self, Kind, Open};
@@ -40,6 +40,7 @@ pub(crate) struct RichEditor<Talk> {
     conversation: Arc<Mutex<Talk>>,
     late: SyncSender<String>,
     end: Arc<AtomicBool>,
+    one_line: Arc<AtomicBool>,
     /// An event that the listener took and that the shell must see.
     last: Arc<Mutex<Option<Event>>>,
     terminal: Terminal,
@@ -53,6 +54,7 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
         end: Arc<AtomicBool>,
         terminal: &Terminal,
     ) -> Self {
+        let one_line = Arc::new(AtomicBool::new(false));
         let printer = ExternalPrinter::new(LATE_LIMIT);
         let late = printer.sender();
         let mut bindings = default_emacs_keybindings();
@@ -67,7 +69,7 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
 
         let menu = ColumnarMenu::default().with_name(MENU);
         let mut reedline = Reedline::create()
-            .with_validator(Box::new(Blocks))
+            .with_validator(Box::new(Blocks { one_line: Arc::clone(&one_line) }))
             .with_completer(Box::new(Names { conversation: Arc::clone(conversation) }))
             .with_quick_completions(true)
             .with_partial_completions(true)
@@ -92,6 +94,7 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
             conversation: Arc::clone(conversation),
             late,
             end,
+            one_line,
             last: Arc::default(),
             terminal: terminal.clone(),
         }
@@ -130,13 +133,14 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
 }
 
 impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
-    fn read(&mut self) -> Result<Input, Failure> {
+    fn read(&mut self, wants: Wants) -> Result<Input, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(failure::Kind::Failed, "cannot use the terminal").caused_by(&error)
         };
+        self.one_line.store(wants != Wants::Code, Ordering::SeqCst);
         let reading = Arc::new(AtomicBool::new(true));
         let listener = self.listen(&reading).map_err(failed)?;
-        let signal = self.reedline.read_line(&PythonPrompt);
+        let signal = self.reedline.read_line(&PythonPrompt(wants));
         reading.store(false, Ordering::SeqCst);
         listener.thread().unpark();
         let _ = listener.join();
@@ -164,7 +168,7 @@ impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
     }
 }
 
-struct PythonPrompt;
+struct PythonPrompt(Wants);
 
 impl Prompt for PythonPrompt {
     fn render_prompt_left(&self) -> Cow<'_, str> {
@@ -176,7 +180,12 @@ impl Prompt for PythonPrompt {
     }
 
     fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed(">>> ")
+        Cow::Borrowed(match self.0 {
+            Wants::Code => ">>> ",
+            Wants::More => "... ",
+            // The question stands above it.
+            Wants::Answer => "",
+        })
     }
 
     fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
@@ -193,11 +202,15 @@ impl Prompt for PythonPrompt {
 }
 
 /// Enter runs what is complete, and otherwise begins a new line.
-struct Blocks;
+struct Blocks {
+    /// Each line for itself.
+    one_line: Arc<AtomicBool>,
+}
 
 impl Validator for Blocks {
     fn validate(&self, text: &str) -> ValidationResult {
-        if text.trim_start().starts_with(':')
+        if self.one_line.load(Ordering::SeqCst)
+            || text.trim_start().starts_with(':')
             || lexer::open(&lexer::without_indent(text)) == Open::Nothing
         {
             ValidationResult::Complete
@@ -309,10 +322,13 @@ mod tests {
 
     #[test]
     fn enter_runs_what_is_complete() {
-        let complete = |text: &str| matches!(Blocks.validate(text), ValidationResult::Complete);
+        let blocks = Blocks { one_line: Arc::default() };
+        let complete = |text: &str| matches!(blocks.validate(text), ValidationResult::Complete);
         assert!(
             complete("1") && complete("  1") && complete(":help") && complete("if x:\n    y\n")
         );
         assert!(!complete("if x:") && !complete("(") && !complete("if x:\n    y"));
+        blocks.one_line.store(true, Ordering::SeqCst);
+        assert!(complete("if x:") && complete("(") && complete(""));
     }
 }

@@ -171,7 +171,7 @@ fn prints_values_output_and_errors() {
     assert_eq!(told.ended, Ended::Left);
     assert_eq!(told.data, "hi\n42\n");
     assert_eq!(told.talk, "ValueError: \\x1b[2J\n");
-    assert_eq!(told.codes, ["say hi", "value 42", "value None", "raise", "secret"]);
+    assert_eq!(told.codes, ["say hi", "value 42", "value None", "raise", " secret"]);
 }
 
 #[test]

@@ -9,9 +9,8 @@ use spyhole_session::Cancel;
 use spyhole_session::console::Event;
 use spyhole_session::model::EvalError;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Wants};
 use super::editor::{Editor, Input};
-use super::lexer;
 use crate::failure::{Failure, Kind};
 use crate::views::answers::is_of_code;
 use crate::views::leaving::still_running;
@@ -23,6 +22,9 @@ use crate::views::traceback;
 pub(crate) const GRACE: Duration = Duration::from_millis(120);
 /// How often the wait for an event looks for Ctrl-C.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Late events that are shown at once.
+const LATE_LIMIT: usize = 1000;
 
 pub(crate) const LEAVING: &str =
     "Ctrl-D or exit() leaves and the program goes on; :help lists more";
@@ -75,7 +77,8 @@ impl<Talk: Conversation> Shell<Talk> {
             if let Some(ended) = self.show_late_events()? {
                 return Ok(ended);
             }
-            let code = match editor.read()? {
+            let wants = locked(&self.conversation).wants();
+            let code = match editor.read(wants)? {
                 Input::End => {
                     return Ok(match editor.last_event() {
                         Some(Event::Gone { reason }) => Ended::Gone(reason),
@@ -83,10 +86,19 @@ impl<Talk: Conversation> Shell<Talk> {
                         None => self.show_late_events()?.unwrap_or(Ended::Left),
                     });
                 }
-                Input::Cleared => continue,
+                Input::Cleared => {
+                    locked(&self.conversation).forget_line();
+                    continue;
+                }
                 Input::Code(code) => code,
             };
             match code.trim() {
+                // An empty line is one, too, and a colon no command.
+                _ if wants != Wants::Code => {
+                    if let Some(ended) = self.evaluate(&code)? {
+                        return Ok(ended);
+                    }
+                }
                 "" => continue,
                 ":quit" => return Ok(Ended::Left),
                 ":help" => self.terminal.talk(&Text::of(HELP)),
@@ -99,7 +111,7 @@ impl<Talk: Conversation> Shell<Talk> {
                     self.terminal.talk(&failure.text());
                 }
                 _ => {
-                    if let Some(ended) = self.evaluate(&lexer::without_indent(&code))? {
+                    if let Some(ended) = self.evaluate(&code)? {
                         return Ok(ended);
                     }
                 }
@@ -162,15 +174,16 @@ impl<Talk: Conversation> Shell<Talk> {
         }
     }
 
-    /// What came while nobody waited for it.
+    /// What came while nobody waited for it; not more of it than leaves room for Ctrl-C.
     fn show_late_events(&self) -> Result<Option<Ended>, OutputError> {
-        loop {
+        for _ in 0..LATE_LIMIT {
             let event = locked(&self.conversation).next(Duration::ZERO);
             let Some(event) = event else { return Ok(None) };
             if let Shown::Over(ended) = self.show(event, None)? {
                 return Ok(Some(ended));
             }
         }
+        Ok(None)
     }
 
     /// Shows an event; those of any other job than the present one carry its number.
@@ -224,6 +237,10 @@ pub(crate) fn late(event: &Event, present: Option<u32>) -> Option<Text> {
     };
     if present == Some(job) {
         return None;
+    }
+    // It belongs to none.
+    if job == 0 {
+        return Some(Text::of(lines));
     }
     let mut text = Text::new();
     for line in lines.lines() {
