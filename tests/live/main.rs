@@ -30,3 +30,4 @@ mod smoke;
 mod stack;
 mod takeover;
 mod values;
+mod waits;

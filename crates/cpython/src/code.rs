@@ -67,11 +67,20 @@ impl Code {
 
     /// Where a frame that runs this code is.
     pub fn location(&self, reader: &Reader<'_>, frame: &RawFrame) -> Location {
-        let offset = match (reader.layout.shape.position, self.instructions) {
+        self.located(reader, self.offset(reader, frame))
+    }
+
+    /// Bytes from the first instruction to where a frame is; negative before it.
+    pub(crate) fn offset(&self, reader: &Reader<'_>, frame: &RawFrame) -> i64 {
+        match (reader.layout.shape.position, self.instructions) {
             (Position::Pointer, Some(first)) => frame.position.wrapping_sub(first.0) as i64,
             (Position::Words, _) => (frame.position as i64).saturating_mul(2),
             _ => frame.position as i64,
-        };
+        }
+    }
+
+    /// Where the instruction so many bytes after the first one is.
+    pub(crate) fn located(&self, reader: &Reader<'_>, offset: i64) -> Location {
         lines::locate(reader.layout.shape.lines, &self.table, self.first_line, offset)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It reads; it never writes, and never lets anything run.
 
+pub mod blocks;
 pub mod code;
 pub mod dicts;
 pub mod frames;
@@ -11,8 +12,10 @@ pub mod layout;
 pub mod lines;
 pub mod locals;
 pub mod locate;
+pub mod locks;
 pub mod names;
 pub mod opened;
+pub mod operands;
 pub mod published;
 pub mod reader;
 pub mod runtime;

@@ -147,6 +147,36 @@ impl Roots {
     }
 }
 
+impl Roots {
+    /// Whether who waits on this futex waits for an interpreter's GIL: it is that of its lock or its conditions
+    /// (`Include/internal/pycore_gil.h`), which lie behind the words that are read here. To 3.6 they are variables of
+    /// `Python/ceval_gil.h`, somewhere beside those of `Python/pystate.c`.
+    pub fn is_of_gil(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        interpreter: &InterpreterState,
+        futex: Address,
+    ) -> bool {
+        /// The switch number, two conditions and two locks of pthread, with room for padding.
+        const LENGTH: u64 = 224;
+        const BESIDE: u64 = 1 << 18;
+        let gil = match (layout.shape.gil, layout.interpreter.gil, self.gil) {
+            (Gil::Interpreter, Some(gil), _) => {
+                memory.pointer(interpreter.address.plus(gil)).unwrap_or_default()
+            }
+            (_, _, gil) => gil.unwrap_or_default(),
+        };
+        if gil.is_null() {
+            return false;
+        }
+        match layout.gil {
+            Some(words) => futex.0.wrapping_sub(gil.plus(words.locked).0) < LENGTH,
+            None => futex.0.abs_diff(gil.0) < BESIDE,
+        }
+    }
+}
+
 /// The variable that a function returns: `mov DISPLACEMENT(%rip), %rax`, before which only a landing pad or the
 /// setting up of a frame may stand.
 fn loaded_variable(function: Address, code: &[u8]) -> Option<Address> {

@@ -9,6 +9,7 @@ pub mod bell;
 mod bounded;
 mod cached;
 pub mod capture;
+pub mod descriptors;
 pub mod elf;
 pub mod files;
 pub mod find;

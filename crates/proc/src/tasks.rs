@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 
+use crate::descriptors;
 use crate::memory::Live;
 use crate::stat::Stat;
 
@@ -30,6 +31,11 @@ pub trait Tasks {
 
     /// Whether the whole process is stopped by a signal.
     fn is_stopped(&self) -> bool;
+
+    /// What these file descriptors are; those that cannot be told are left out.
+    fn descriptors(&self, _: &[i32]) -> HashMap<i32, String> {
+        HashMap::new()
+    }
 }
 
 impl Tasks for Live {
@@ -47,6 +53,10 @@ impl Tasks for Live {
 
     fn is_stopped(&self) -> bool {
         Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped())
+    }
+
+    fn descriptors(&self, wanted: &[i32]) -> HashMap<i32, String> {
+        descriptors::of(self.pid, wanted)
     }
 }
 

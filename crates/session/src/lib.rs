@@ -7,6 +7,7 @@ pub mod cancel;
 mod compare;
 pub mod console;
 mod conversation;
+mod deadlocks;
 #[cfg(feature = "die")]
 pub mod die;
 pub mod door;
@@ -27,5 +28,7 @@ pub mod socket;
 mod sources;
 mod starved;
 pub mod target;
+mod waiting;
+pub mod waits;
 
 pub use cancel::Cancel;

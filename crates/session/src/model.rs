@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::waits::{Deadlock, Wait};
+
 /// A process and, where it matters, one of its interpreters: `PID/INTERP`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -252,6 +254,8 @@ pub struct ProcessStacks {
     pub torn: bool,
     /// What else should be known of this look.
     pub notes: Vec<String>,
+    /// Threads that wait for each other in a ring.
+    pub deadlocks: Vec<Deadlock>,
     pub interpreters: Vec<InterpreterStacks>,
 }
 
@@ -275,6 +279,8 @@ pub struct ThreadStack {
     /// The system call that it waits in.
     pub syscall: Option<String>,
     pub holds_gil: bool,
+    /// `None` if it waits for nothing, or it is not known for what.
+    pub waits_for: Option<Wait>,
     /// Its frames changed while they were read.
     pub torn: bool,
     /// There are more frames than these.

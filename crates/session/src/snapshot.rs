@@ -34,7 +34,8 @@ use crate::model::{
 pub use crate::pause::Pause;
 use crate::pause::{Moment, SeenThread, View};
 use crate::sources::Sources;
-use crate::{failure, interpreters, target::Target};
+use crate::waiting::{self, Waiting};
+use crate::{deadlocks, failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +145,8 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     }
     let (steady, again) = (Cached::new(live), Cached::new(live));
     let plan = options.locals.map(|wanted| Plan { wanted, steady: &steady, again: Some(&again) });
-    let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan);
+    let later = Cached::new(live);
+    let mut stacks = resolve(&opened, &types, &view, &moment, &live, plan, Some(&later));
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
@@ -173,7 +175,7 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
         return Err(StillError::NotInitialised);
     }
     let plan = locals.map(|wanted| Plan { wanted, steady: &memory, again: None });
-    Ok(resolve(&opened, &types, &view, &moment, process, plan))
+    Ok(resolve(&opened, &types, &view, &moment, process, plan, None))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -196,7 +198,7 @@ struct Plan<'a> {
     again: Option<&'a dyn ReadMemory>,
 }
 
-/// Looks up what the addresses of a moment mean.
+/// Looks up what the addresses of a moment mean. `later` reads what is there then; `None` where nothing can change.
 fn resolve<M: ReadMemory>(
     opened: &Opened,
     types: &Types,
@@ -204,6 +206,7 @@ fn resolve<M: ReadMemory>(
     moment: &Moment<M>,
     tasks: &dyn Tasks,
     plan: Option<Plan<'_>>,
+    later: Option<&dyn ReadMemory>,
 ) -> ProcessStacks {
     let version = opened.version;
     let mut notes: Vec<String> = opened
@@ -251,6 +254,7 @@ fn resolve<M: ReadMemory>(
         tasks,
         stopped,
         doubtful,
+        activities: Vec::new(),
         codes: QuickMap::default(),
         modules: QuickMap::default(),
         frames: QuickMap::default(),
@@ -276,8 +280,18 @@ fn resolve<M: ReadMemory>(
             }
         })
         .collect();
+    let activities = std::mem::take(&mut resolver.activities);
     if let (Some(locals), Some(again)) = (resolver.locals, plan.and_then(|plan| plan.again)) {
         locals.check(&mut interpreters, &Reader { memory: again, ..reader });
+    }
+    let threads = waiting::subjects(&moment.interpreters, &interpreters, &activities);
+    let found = waiting::all(&mut Waiting::new(reader, view), &threads);
+    let later = later.map(|memory| Reader { memory, ..reader });
+    let deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    let waits = waiting::told(found, &threads, tasks);
+    let all = interpreters.iter_mut().flat_map(|interpreter| &mut interpreter.threads);
+    for (thread, wait) in all.zip(waits) {
+        thread.waits_for = wait;
     }
     let torn = moment.torn
         || moment.interpreters.iter().flat_map(|i| &i.threads).any(|t| t.stack.end == End::Torn);
@@ -287,6 +301,7 @@ fn resolve<M: ReadMemory>(
         paused: moment.paused,
         torn,
         notes,
+        deadlocks,
         interpreters,
     }
 }
@@ -299,6 +314,8 @@ struct Resolver<'a> {
     stopped: bool,
     /// States whose numbers may be another thread's.
     doubtful: HashSet<Address>,
+    /// What the threads do, in their order.
+    activities: Vec<Option<Activity>>,
     codes: QuickMap<Address, Option<Code>>,
     modules: QuickMap<Address, Option<Arc<str>>>,
     /// Frames by what they run, where they are in it, and their globals; without their locals.
@@ -315,9 +332,11 @@ impl Resolver<'_> {
         holds_gil: bool,
     ) -> ThreadStack {
         let tid = view.tid(self.reader.memory, &thread.state, &self.doubtful);
+        let activity = tid.and_then(|tid| self.tasks.activity(tid));
+        self.activities.push(activity);
         let (state, syscall) = match tid {
             Some(_) if self.stopped => (ThreadState::Stopped, None),
-            Some(tid) => doing(self.tasks.activity(tid)),
+            Some(_) => doing(activity),
             None => (ThreadState::Unknown, None),
         };
         let native_name = || Some(String::from_utf8_lossy(&self.tasks.name(tid?)?).into_owned());
@@ -329,6 +348,7 @@ impl Resolver<'_> {
             state,
             syscall,
             holds_gil,
+            waits_for: None,
             torn: thread.moved || thread.stack.end == End::Torn,
             cut: thread.stack.end == End::Cut,
             frames: thread.stack.frames.iter().map(|frame| self.frame(frame)).collect(),

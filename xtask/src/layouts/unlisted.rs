@@ -52,6 +52,7 @@ const QUESTIONS: &[Question] = questions! {
     "_decimal." decimal_length "&((PyDecObject*)0)->dec.len",
     "_decimal." decimal_words "&((PyDecObject*)0)->dec.data",
     "" lock_locked "&((lockobject*)0)->locked",
+    "" lock_semaphore "&((lockobject*)0)->lock_lock",
 };
 
 /// Of one interpreter: how many places were compared, and what differs.

@@ -8,6 +8,9 @@ use spyhole_session::model::{
     StackFrame, SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
 };
 use spyhole_session::snapshot::Look;
+use spyhole_session::waits::{
+    Deadlock, DeadlockKind, Line, Member, Owner, Owning, ThreadName, Wait, WaitKind,
+};
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
@@ -137,6 +140,23 @@ fn row() -> ProcessRow {
     }
 }
 
+fn owning() -> Owning {
+    let thread = ThreadName { native_id: Some(1), ident: 1, name: Some(evil()) };
+    let taken = Some(Line { function: Some(evil()), file: Some(evil()), line: Some(1) });
+    Owning { thread, taken }
+}
+
+fn wait() -> Wait {
+    Wait { kind: WaitKind::Lock, what: evil(), owner: Owner::Thread(owning()) }
+}
+
+fn deadlock() -> Deadlock {
+    let Owning { thread, taken } = owning();
+    let one = Member { thread, holds: evil(), wants: evil(), now: taken.clone(), taken };
+    let other = Member { taken: None, ..one.clone() };
+    Deadlock { kind: DeadlockKind::Threads, members: vec![one, other] }
+}
+
 fn process() -> ProcessStacks {
     let frame = StackFrame {
         function: Some(EVIL.into()),
@@ -163,6 +183,7 @@ fn process() -> ProcessStacks {
         state: ThreadState::Waiting,
         syscall: Some("read".to_owned()),
         holds_gil: true,
+        waits_for: Some(wait()),
         torn: true,
         cut: true,
         frames: vec![frame.clone(), frame, StackFrame::default()],
@@ -173,6 +194,7 @@ fn process() -> ProcessStacks {
         paused: Duration::ZERO,
         torn: true,
         notes: vec![evil()],
+        deadlocks: vec![deadlock()],
         interpreters: vec![
             InterpreterStacks { id: 0, name: None, threads: vec![thread.clone(), thread] },
             InterpreterStacks { id: 1, name: Some(evil()), threads: Vec::new() },

@@ -108,6 +108,9 @@ pub struct Unlisted {
     pub partial_keywords: u64,
     /// `lockobject` and `rlockobject` (`Modules/_threadmodule.c`).
     pub lock_locked: u64,
+    /// What both of them and `simplequeueobject` (`Modules/_queuemodule.c`) wait on: the address of a semaphore, or from
+    /// where locks are [`super::Locks::Mutex`] on, a byte.
+    pub lock_semaphore: u64,
     pub rlock_owner: u64,
     pub rlock_count: u64,
     /// `PyDateTime_TimeZone` (`Modules/_datetimemodule.c`): offset and name.
@@ -140,6 +143,7 @@ const UNLISTED: Unlisted = Unlisted {
     partial_arguments: 24,
     partial_keywords: 32,
     lock_locked: 32,
+    lock_semaphore: 16,
     rlock_owner: 24,
     rlock_count: 32,
     zone_offset: 16,

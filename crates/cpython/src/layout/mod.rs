@@ -5,6 +5,7 @@
 
 mod details;
 mod numbers;
+mod operands;
 mod table;
 
 use spyhole_proc::Address;
@@ -15,6 +16,7 @@ use crate::Version;
 use crate::published::Published;
 pub use details::{Details, Unlisted};
 pub use numbers::Numbers;
+pub use operands::{Begin, Blocks, Operands};
 pub use table::versions;
 
 /// Why there is no layout for a process.
@@ -321,6 +323,7 @@ pub struct Layout {
     pub gil: Option<GilWords>,
     pub thread: Thread,
     pub frame: Frame,
+    pub operands: Operands,
     pub code: Code,
     pub kind: Type,
     pub text: Text,
@@ -452,6 +455,7 @@ impl Layout {
                 pointer: n.get("text.pointer")?,
             },
             details: Details::build(n)?,
+            operands: Operands::build(n)?,
             dict: Dict {
                 used: n.get("dict.used")?,
                 keys: n.get("dict.keys")?,

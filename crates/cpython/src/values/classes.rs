@@ -173,7 +173,7 @@ impl<'a> Classes<'a> {
 }
 
 /// A string of C, cut at some length.
-pub(super) fn c_string(memory: &dyn ReadMemory, at: Address) -> Result<String, Unreadable> {
+pub(crate) fn c_string(memory: &dyn ReadMemory, at: Address) -> Result<String, Unreadable> {
     const PART: usize = 32;
     let mut bytes = Vec::new();
     while bytes.len() < NAME_AT_MOST {

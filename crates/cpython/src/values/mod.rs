@@ -27,6 +27,7 @@ use spyhole_proc::spread::QuickMap;
 use crate::reader::Reader;
 use crate::text;
 use classes::Classes;
+pub(crate) use classes::c_string;
 use forms::{Form, Look};
 use output::Output;
 

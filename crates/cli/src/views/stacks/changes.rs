@@ -8,7 +8,7 @@ use spyhole_session::model::{EvalError, ProcessStacks, StackFrame};
 use spyhole_session::snapshot::Look;
 
 use super::fold::{self, Member};
-use super::{Style, frames, json};
+use super::{Style, frames, json, waits};
 use crate::views::clock::Moment;
 use crate::views::json::error as error_json;
 use crate::views::text::Ink;
@@ -55,6 +55,7 @@ impl Changes {
         for group in fold::groups(members, style.all) {
             let mut text = stamp(now, "");
             fold::head(&mut text, &group, true, style.width);
+            waits::of_group(&mut text, &group, style.width);
             frames::frames(&mut text, group.first().thread, style);
             // The text tells of all of them; each has a line of JSON.
             for member in group.members() {

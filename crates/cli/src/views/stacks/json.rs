@@ -8,6 +8,8 @@ use serde_json::{Value as Json, json};
 use spyhole_proc::spread::QuickMap;
 use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
 
+use super::waits;
+
 /// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
 /// time that reading them took.
 pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
@@ -71,7 +73,7 @@ fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
         "paused_us": (process.paused.as_secs_f64() * 1e7).round() / 10.0,
         "torn": process.torn,
         "notes": process.notes,
-        "deadlocks": [],
+        "deadlocks": waits::deadlocks_json(&process.deadlocks),
     });
     open(out, &fields, "interpreters");
     each(out, 4, &process.interpreters, |out, interpreter| {
@@ -100,7 +102,7 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
         "state": thread.state.name(),
         "syscall": thread.syscall,
         "holds_gil": thread.holds_gil,
-        "waits_for": null,
+        "waits_for": thread.waits_for.as_ref().map(waits::wait_json),
         "torn": thread.torn,
         "truncated": thread.cut,
     });

@@ -12,6 +12,7 @@ pub(crate) mod json;
 mod models;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use spyhole_session::model::ProcessStacks;
 
@@ -41,6 +42,7 @@ pub(crate) fn text(processes: &[ProcessStacks], style: Style) -> Text {
     let mut text = Text::new();
     if processes.len() > 1 && !style.all {
         heads(&mut text, processes, style);
+        waits::deadlocks(&mut text, processes, style.width);
         let members: Vec<Member<'_>> = processes.iter().flat_map(fold::members).collect();
         for group in fold::groups(members, false) {
             text.plain("\n");
@@ -53,6 +55,7 @@ pub(crate) fn text(processes: &[ProcessStacks], style: Style) -> Text {
             text.plain("\n");
         }
         head(&mut text, process);
+        waits::deadlocks(&mut text, std::slice::from_ref(process), style.width);
         for interpreter in &process.interpreters {
             if process.interpreters.len() > 1 {
                 text.plain("\n").ink(Ink::Strong, format!("interpreter {}", interpreter.id));
@@ -122,6 +125,7 @@ fn heads(text: &mut Text, processes: &[ProcessStacks], style: Style) {
 /// One stack and whose it is.
 fn stack(text: &mut Text, group: &Group<'_>, across: bool, style: Style) {
     fold::head(text, group, across, style.width);
+    waits::of_group(text, group, style.width);
     frames::frames(text, group.first().thread, style);
 }
 

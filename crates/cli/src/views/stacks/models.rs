@@ -27,6 +27,7 @@ pub(super) fn thread(name: &str, native_id: i32, frames: Vec<StackFrame>) -> Thr
         state: ThreadState::Waiting,
         syscall: Some("futex".to_owned()),
         holds_gil: false,
+        waits_for: None,
         torn: false,
         cut: false,
         frames,
@@ -40,6 +41,7 @@ pub(super) fn process(pid: i32, threads: Vec<ThreadStack>) -> ProcessStacks {
         paused: Duration::ZERO,
         torn: false,
         notes: Vec::new(),
+        deadlocks: Vec::new(),
         interpreters: vec![InterpreterStacks { id: 0, name: None, threads }],
     }
 }

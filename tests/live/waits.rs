@@ -1,0 +1,111 @@
+//! What the threads of a real process wait for, who has it, and who waits for each other in a ring.
+//!
+//! It knows what `tests/targets/deadlock.py` tells of itself, and compares.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use spyhole_testkit::{Fingerprint, Interpreter, Target, unchanged};
+
+use crate::program::run;
+
+fn look(target: &Target) -> Value {
+    let ran = run(["stack", &target.pid().to_string(), "--json"]);
+    assert_eq!((ran.code, ran.talk.as_str()), (0, ""), "{ran:?}");
+    ran.json()[0].clone()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+/// `[kind, name of the owner, line]` as the target tells it.
+fn told(wait: &Value) -> Value {
+    let owner = &wait["owner"];
+    let name = if owner["ended"] == true { json!("?") } else { owner["name"].clone() };
+    json!([wait["kind"], name, owner["taken_at"]["line"]])
+}
+
+fn assert_waits(target: &Target, process: &Value) {
+    let version = target.interpreter().full_version();
+    let threads = list(&process["interpreters"][0]["threads"]);
+    for (name, truth) in target.ready()["waits"].as_object().expect("it tells its threads") {
+        let thread = threads.iter().find(|thread| thread["name"] == **name).expect("it is there");
+        let wait = &thread["waits_for"];
+        assert_eq!(told(wait), *truth, "{version}: {name}: {wait:#}");
+        if let Some(file) = wait["owner"]["taken_at"]["file"].as_str() {
+            assert!(file.ends_with("/deadlock.py"), "{version}: {file}");
+        }
+    }
+    let names = |members: &Value, of: fn(&Value) -> &Value| -> BTreeSet<String> {
+        list(members).iter().map(|one| of(one).as_str().expect("a name").to_owned()).collect()
+    };
+    let found: BTreeSet<_> = list(&process["deadlocks"])
+        .iter()
+        .map(|deadlock| names(&deadlock["members"], |member| &member["thread"]["name"]))
+        .collect();
+    let truth: BTreeSet<_> =
+        list(&target.ready()["rings"]).iter().map(|ring| names(ring, |name| name)).collect();
+    assert_eq!(found, truth, "{version}: {:#}", process["deadlocks"]);
+    for deadlock in list(&process["deadlocks"]) {
+        assert_eq!(deadlock["kind"], "threads");
+        let members = list(&deadlock["members"]);
+        for (index, member) in members.iter().enumerate() {
+            let next = &members[(index + 1) % members.len()];
+            assert_eq!(member["wants"], next["holds"], "{version}: {deadlock:#}");
+            // The line of the `with` that took what it holds, as the one before it tells.
+            let before = &members[(index + members.len() - 1) % members.len()];
+            let name = before["thread"]["name"].as_str().expect("a name");
+            assert_eq!(member["line"], target.ready()["waits"][name][2], "{version}: {name}");
+            assert!(member["now_at"]["line"].is_u64(), "{version}: {member:#}");
+        }
+    }
+}
+
+fn who_waits_for_whom(python: &Interpreter) {
+    let target = Target::start(python, "deadlock").expect("the target starts");
+    let before = target.blocked().expect("it is there");
+    let process = look(&target);
+    assert_eq!((&process["torn"], &process["notes"]), (&false.into(), &json!([])));
+    assert_waits(&target, &process);
+    let threads = list(&process["interpreters"][0]["threads"]);
+    let what = |name: &str| {
+        let thread = threads.iter().find(|thread| thread["name"] == name).expect("it is there");
+        thread["waits_for"]["what"].as_str().expect("it waits").to_owned()
+    };
+    let read = what("read");
+    assert!(read.starts_with("read of fd ") && read.ends_with(" (pipe)"), "{read}");
+    assert!(what("get").starts_with("get of Queue at 0x"), "{}", what("get"));
+    assert!(what("put").starts_with("put of Queue at 0x"), "{}", what("put"));
+    assert_eq!(what("joins"), "the end of thread joined");
+    let after = Fingerprint::of(target.pid()).expect("it is there");
+    unchanged(&before, &after).unwrap_or_else(|changes| panic!("{changes:?}"));
+    let shown = run(["stack", &target.pid().to_string()]).data;
+    assert_eq!(shown.matches("\ndeadlock: ").count(), 5, "{shown}");
+    for part in ["\ndeadlock: 3 threads\n", "holder unknown", "held by a thread that has ended"] {
+        assert!(shown.contains(part), "no `{part}` in {shown}");
+    }
+}
+
+fn a_stopped_one_tells_it_too(python: &Interpreter) {
+    let target = Target::start(python, "deadlock").expect("the target starts");
+    let pid = target.pid();
+    let kill = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    kill("-STOP");
+    let all_stopped = || {
+        let now = Fingerprint::of(pid).expect("it is there");
+        now.threads.values().all(|thread| thread.state == 'T')
+    };
+    while !all_stopped() {
+        std::thread::yield_now();
+    }
+    assert_waits(&target, &look(&target));
+    assert!(all_stopped());
+    kill("-CONT");
+}
+
+on_all! { who_waits_for_whom a_stopped_one_tells_it_too }
