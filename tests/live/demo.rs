@@ -27,6 +27,13 @@ fn walks_through(python: &Interpreter) {
     let mut serving = Running::start(spyhole().args(["demo", "--serve"]).env("PATH", &folder));
     let line = serving.line();
     let pid: i32 = line.strip_prefix("PID ").and_then(|pid| pid.parse().ok()).expect("a pid");
+    let rung = crate::program::run([
+        "eval",
+        &pid.to_string(),
+        "shop.admin.site.registry['shop.Order']",
+        "--door",
+        "doorbell",
+    ]);
     let answer = crate::program::eval(pid, "import sys; sys.version_info[:2]");
     serving.signal(Signal::INT);
     let served = serving.wait();
@@ -34,6 +41,7 @@ fn walks_through(python: &Interpreter) {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.data.contains(" differs (1 of 4):\n"), "{}", ran.data);
     assert_eq!(ran.talk.matches(" as it was (held ").count(), 6, "{}", ran.talk);
+    rung.gave("'OrderAdmin'\n");
     answer.gave(&format!("({}, {})\n", python.version.0, python.version.1));
     assert_eq!(served.code, 0, "{served:?}");
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the worker has ended");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use spyhole_testkit::screen::Screen;
 use spyhole_testkit::{Interpreter, Start, census};
 
 use crate::program::{eval, run};
@@ -181,5 +182,34 @@ fn without_symbols(python: &Interpreter) {
     }
 }
 
-on_all! { with_the_shared_library without_symbols }
+/// `spyhole.install(tty=...)` in such a program: a prompt in the interrupted frame, which goes on after it.
+fn prompt_on_its_terminal(python: &Interpreter) {
+    let Some(library) = Library::of("prompt_on_its_terminal", python) else { return };
+    if !Path::new("/dev/pts/ptmx").exists() {
+        census::skipped("prompt_on_its_terminal", "no terminal can be made here");
+        return;
+    }
+    let program = Program::build("tty", python, &library, &["shared"]);
+    let mut command = Command::new(&program.0);
+    command
+        .arg(spyhole_testkit::place::targets().join("tty.py"))
+        .env("PYTHONHOME", &library.home)
+        .env("PYTHONPATH", spyhole_testkit::place::workspace().join("crates/agent/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut screen = Screen::run(&command, 100, 30).expect("a screen");
+    let step = |screen: &mut Screen, keys: &str, shows: &str| {
+        screen.press(keys).expect("it reads");
+        screen.wait_for(shows).unwrap_or_else(|error| panic!("{error}"));
+    };
+    screen.wait_for(">>> ").unwrap_or_else(|error| panic!("{error}"));
+    step(&mut screen, "inside * 6\n", "42\r\n>>> ");
+    step(&mut screen, "1/0\n", "ZeroDivisionError: division by zero\r\n>>> ");
+    screen.press("\x04").expect("it reads");
+    let (text, code) = screen.end().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("/tty.py, line 1"), "{text}");
+    assert!(text.ends_with("went on with 7\n"), "{text}");
+}
+
+on_all! { with_the_shared_library without_symbols prompt_on_its_terminal }
 on_full_set! { with_exported_symbols with_symbols_in_the_file }

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use spyhole_testkit::{Fingerprint, Interpreter, Target, unchanged};
+use spyhole_testkit::{Fingerprint, Interpreter, Start, Target, unchanged};
 
 use crate::program::run;
 
@@ -108,4 +109,23 @@ fn a_stopped_one_tells_it_too(python: &Interpreter) {
     kill("-CONT");
 }
 
-on_all! { who_waits_for_whom a_stopped_one_tells_it_too }
+fn the_gil_is_waited_for(python: &Interpreter) {
+    let start = Start::new(python, "gil_in_c").args(["call"]);
+    let target = start.start().expect("the target starts");
+    // Who waits for the GIL wakes every 5 ms to ask for it again, and is not always seen waiting.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let process = look(&target);
+        let threads = list(&process["interpreters"][0]["threads"]);
+        let waits = threads.iter().find(|thread| thread["name"] == "waits").expect("it is there");
+        let main = threads.iter().find(|thread| thread["holds_gil"] == true);
+        if main.is_some() && waits["waits_for"]["kind"] == "gil" {
+            assert_eq!(told(&waits["waits_for"]), json!(["gil", "MainThread", null]));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{process:#}");
+    }
+}
+
+on_all! { who_waits_for_whom the_gil_is_waited_for }
+on_full_set! { a_stopped_one_tells_it_too }

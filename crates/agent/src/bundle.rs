@@ -35,11 +35,28 @@ pub const FOR_EVAL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT];
 /// Everything there is.
 pub const ALL: [Feature; 6] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE];
 
-/// The part of the package that gives a prompt in a live loop: module and source. It is handed to an interpreter of
-/// one's own, and never sent into a process.
-pub const LIVE: [(&str, &str); 7] = [
+/// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
+/// process.
+pub type Part = &'static [(&'static str, &'static str)];
+
+/// A prompt in a live loop.
+pub const LIVE: Part = &[
     ("spyhole", include_str!("../python/spyhole/__init__.py")),
     ("spyhole._live", include_str!("../python/spyhole/_live.py")),
+    ("spyhole._places", include_str!("../python/spyhole/_places.py")),
+    ("spyhole._prompt", include_str!("../python/spyhole/_prompt.py")),
+    ("spyhole._output", include_str!("../python/spyhole/_output.py")),
+    ("spyhole._records", include_str!("../python/spyhole/_records.py")),
+    ("spyhole.debugtools", include_str!("../python/spyhole/debugtools.py")),
+];
+
+/// `spyhole.install()`, with what is needed when it is rung.
+pub const DOORBELL: Part = &[
+    ("spyhole", include_str!("../python/spyhole/__init__.py")),
+    ("spyhole._doorbell", include_str!("../python/spyhole/_doorbell.py")),
+    ("spyhole._session", include_str!("../python/spyhole/_session.py")),
+    ("spyhole._signals", include_str!("../python/spyhole/_signals.py")),
+    ("spyhole._peers", include_str!("../python/spyhole/_peers.py")),
     ("spyhole._places", include_str!("../python/spyhole/_places.py")),
     ("spyhole._prompt", include_str!("../python/spyhole/_prompt.py")),
     ("spyhole._output", include_str!("../python/spyhole/_output.py")),

@@ -1,15 +1,15 @@
-//! What a fresh interpreter needs to give a prompt inside a live loop.
+//! Parts of the package that an interpreter of our own is handed, which need not have it installed.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
-use spyhole_agent::bundle;
+pub use spyhole_agent::bundle::{DOORBELL, LIVE, Part};
 use spyhole_proc::sys;
 
 /// A file in memory that outlives an `exec`: each module's name and source, with zeros between.
-pub fn carried() -> io::Result<OwnedFd> {
+pub fn carried(part: Part) -> io::Result<OwnedFd> {
     let mut content = Vec::new();
-    for (name, source) in bundle::LIVE {
+    for (name, source) in part {
         if !content.is_empty() {
             content.push(0);
         }

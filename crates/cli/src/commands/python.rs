@@ -51,7 +51,7 @@ impl Python {
         let failed = |error: &std::io::Error| {
             Failure::new(Kind::Failed, "cannot hand the package over").caused_by(error)
         };
-        let carried = live::carried().map_err(|error| failed(&error))?;
+        let carried = live::carried(live::LIVE).map_err(|error| failed(&error))?;
         let python = self
             .python
             .clone()
@@ -60,7 +60,7 @@ impl Python {
         let kind = self.of.to_possible_value();
         let kind = kind.as_ref().map_or("asyncio", |value| value.get_name());
         let mut command = Command::new(&python);
-        command.arg("-c").arg(live::boot(carried.as_raw_fd())).args(["--loop", kind]);
+        command.arg("-c").arg(live::prompt(carried.as_raw_fd())).args(["--loop", kind]);
         if self.ipython {
             command.arg("--ipython");
         }

@@ -16,5 +16,3 @@ class Carried(object):
         name = module.__name__
         exec(compile(cls.sources[name], '<%s>' % name, 'exec', 0, True), module.__dict__)
 sys.meta_path.insert(0, Carried)
-from spyhole import _live
-sys.exit(_live.main(sys.argv[1:]))

@@ -27,7 +27,7 @@ const ODD: usize = 2;
 #[command(
     long_about = "Start four sample workers, one of them wrong, and walk through finding it with the commands that you would \
                   type. With --serve one worker is started, its pid is printed, and it logs a line every 5 s until Ctrl-C: \
-                  something to try spyhole on.",
+                  something to try spyhole on. That one has called `spyhole.install()`, and can be rung.",
     after_help = "Level: Ask, on the sample workers alone. They end with the demo.\n\n\
                   Examples:\n  spyhole demo\n  spyhole demo --serve"
 )]
@@ -47,7 +47,7 @@ impl Demo {
 }
 
 fn serve(terminal: &Terminal, name: &str, cancel: &Cancel) -> Outcome {
-    let workers = Workers::start(name, &[1], LOG_PERIOD)?;
+    let workers = Workers::start(name, &[1], LOG_PERIOD, true)?;
     let pid = workers.pids()[0];
     terminal.data(&Text::of(format!("PID {pid}\n")))?;
     terminal.talk(&Text::of(format!(
@@ -64,7 +64,7 @@ fn serve(terminal: &Terminal, name: &str, cancel: &Cancel) -> Outcome {
 }
 
 fn walk(terminal: &Terminal, name: &str, cancel: &Cancel) -> Outcome {
-    let workers = Workers::start(name, &[1, 2, 3, 4], Duration::ZERO)?;
+    let workers = Workers::start(name, &[1, 2, 3, 4], Duration::ZERO, false)?;
     let odd = workers.pids()[ODD].to_string();
     let steps: [(&str, &[&str]); 4] = [
         (

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Kind};
+use crate::live;
 
 /// What each worker runs. It comes through its standard input, so that no file is needed and its command line is short.
 const SCRIPT: &str = include_str!("worker.py");
@@ -32,15 +34,27 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts `numbers`, one worker each, and waits until all serve.
-    pub(super) fn start(name: &str, numbers: &[u32], pause: Duration) -> Result<Self, Failure> {
+    /// Starts `numbers`, one worker each, and waits until all serve. With `rings` they have a doorbell.
+    pub(super) fn start(
+        name: &str,
+        numbers: &[u32],
+        pause: Duration,
+        rings: bool,
+    ) -> Result<Self, Failure> {
         let python = newest_python()?;
         let (sender, heard) = channel();
         let mut workers = Self { children: Vec::new(), heard };
         for (index, number) in numbers.iter().enumerate() {
-            let child = spawn(&python, name, *number, pause).map_err(cannot_start)?;
+            // Each reads its own to the end.
+            let carried = rings.then(|| live::carried(live::DOORBELL)).transpose();
+            let carried = carried.map_err(cannot_start)?;
+            let script = match &carried {
+                Some(file) => live::doorbell(file.as_raw_fd()) + SCRIPT,
+                None => SCRIPT.to_owned(),
+            };
+            let child = spawn(&python, name, *number, pause, &script).map_err(cannot_start)?;
             workers.children.push(child);
-            workers.listen(index, &sender).map_err(cannot_start)?;
+            workers.listen(index, &script, &sender).map_err(cannot_start)?;
         }
         drop(sender);
         let deadline = Instant::now() + START_LIMIT;
@@ -69,7 +83,12 @@ impl Workers {
         Ok(workers)
     }
 
-    fn listen(&mut self, index: usize, sender: &Sender<(usize, Heard)>) -> std::io::Result<()> {
+    fn listen(
+        &mut self,
+        index: usize,
+        script: &str,
+        sender: &Sender<(usize, Heard)>,
+    ) -> std::io::Result<()> {
         let child = &mut self.children[index];
         let output =
             child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
@@ -86,7 +105,7 @@ impl Workers {
             .stdin
             .take()
             .ok_or_else(|| std::io::Error::other("it has no input"))?;
-        input.write_all(SCRIPT.as_bytes())?;
+        input.write_all(script.as_bytes())?;
         // Kept open: its end is what tells a worker to end.
         self.children[index].stdin = Some(input);
         Ok(())
@@ -129,7 +148,13 @@ fn cannot_start(error: std::io::Error) -> Failure {
     Failure::new(Kind::Failed, "cannot start a sample worker").caused_by(&error)
 }
 
-fn spawn(python: &Path, name: &str, number: u32, pause: Duration) -> std::io::Result<Child> {
+fn spawn(
+    python: &Path,
+    name: &str,
+    number: u32,
+    pause: Duration,
+    script: &str,
+) -> std::io::Result<Child> {
     Command::new(python)
         .arg("-c")
         .arg(BOOTSTRAP)
@@ -137,7 +162,7 @@ fn spawn(python: &Path, name: &str, number: u32, pause: Duration) -> std::io::Re
             name,
             &number.to_string(),
             &pause.as_secs_f64().to_string(),
-            &SCRIPT.len().to_string(),
+            &script.len().to_string(),
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
