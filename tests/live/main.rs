@@ -9,6 +9,7 @@ mod program;
 mod versions;
 mod subjects;
 
+mod apache;
 mod console;
 mod containers;
 mod demo;

@@ -133,7 +133,7 @@ fn equal_stacks_are_told_once(python: &Interpreter) {
 
 fn an_interpreter_that_is_not_there(python: &Interpreter) {
     let target = start(python, &[]);
-    run(["stack", &format!("{}/7", target.pid())]).failed(1, "has no interpreter `7`");
+    run(["stack", &format!("{}/7", target.pid())]).failed(2, "has no interpreter `7`");
     assert_eq!(run(["stack", &format!("{}/0", target.pid())]).code, 0);
 }
 

@@ -1,0 +1,241 @@
+//! A Django site under Apache mod_wsgi, as Debian ships them: the daemon whose admin differs is found by one command.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use spyhole_testkit::census;
+use spyhole_testkit::watchdog::Watchdog;
+
+use crate::program::{LIMIT, Ran, run};
+
+const APACHE: &str = "/usr/sbin/apache2";
+const MODULES: &str = "/usr/lib/apache2/modules";
+
+/// The site: the first daemon that loads it has one model less in its admin.
+const SITE: &str = r#"
+import os
+import django
+from django.conf import settings
+settings.configure(SECRET_KEY="x", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[], DATABASES={},
+                   INSTALLED_APPS=["django.contrib." + app for app in
+                                   ("admin", "auth", "contenttypes", "sessions", "messages")])
+django.setup()
+from django.contrib import admin
+from django.contrib.auth.models import Group
+urlpatterns = []
+admin.autodiscover()
+try:
+    os.mkdir(os.path.join(os.path.dirname(__file__), "run", "odd"))
+    admin.site.unregister(Group)
+except FileExistsError:
+    pass
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+open(os.path.join(os.path.dirname(__file__), "run", "ready.%d" % os.getpid()), "w").close()
+"#;
+
+const REGISTRY: &str =
+    "sorted(m._meta.model_name for m in django.contrib.admin.sites.site._registry)";
+
+/// A server of our own, on loopback; ended when this is dropped.
+struct Server {
+    parent: Child,
+    _watchdog: Watchdog,
+    folder: PathBuf,
+    port: u16,
+    /// What its daemons call themselves.
+    name: String,
+}
+
+impl Server {
+    /// `None`, with the reason written down, where the packages are not installed.
+    fn start(test: &str, daemons: usize) -> Option<Self> {
+        let django = Path::new("/usr/lib/python3/dist-packages/django").exists();
+        let wsgi = Path::new(MODULES).join("mod_wsgi.so").exists();
+        let status = fs::read_to_string("/proc/self/status").expect("it is there");
+        let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+        if !(django && wsgi && root && Path::new(APACHE).exists()) {
+            let reason = "needs root and apache2-bin, libapache2-mod-wsgi-py3, python3-django";
+            census::skipped(test, reason);
+            return None;
+        }
+        let folder = std::env::temp_dir().join(format!("spyhole-{test}-{}", std::process::id()));
+        let place = folder.display();
+        fs::create_dir_all(folder.join("run")).expect("a folder");
+        fs::write(folder.join("site.wsgi"), SITE).expect("a file");
+        // The daemons are another user.
+        let open = Command::new("chmod").args(["-R", "a+rwX"]).arg(&folder).status();
+        assert!(open.expect("chmod starts").success());
+        // Nobody else has it at this moment, and the server takes it in the next.
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = free.local_addr().expect("its address").port();
+        drop(free);
+        // There is no more room for it than for the program's path.
+        let name = format!("(wsgi:{}{})", &test[test.len() - 1..], std::process::id());
+        let load = |module: &str| format!("LoadModule {module}_module {MODULES}/mod_{module}.so\n");
+        let conf = format!(
+            "ServerRoot {place}/run\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile httpd.pid\n\
+             ErrorLog error.log\n{}{}{}User www-data\nGroup www-data\nWSGISocketPrefix {place}/run/wsgi\n\
+             WSGIDaemonProcess site processes={daemons} threads=3 display-name={name}\n\
+             WSGIImportScript {place}/site.wsgi process-group=site application-group=books.example|/\n\
+             WSGIScriptAlias / {place}/site.wsgi process-group=site application-group=books.example|/\n\
+             <Directory {place}>\nRequire all granted\n</Directory>\n",
+            load("mpm_event"),
+            load("authz_core"),
+            load("wsgi"),
+        );
+        fs::write(folder.join("httpd.conf"), conf).expect("a file");
+        let parent = Command::new(APACHE)
+            .arg("-d")
+            .arg(folder.join("run"))
+            .arg("-f")
+            .arg(folder.join("httpd.conf"))
+            .arg("-DFOREGROUND")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let watchdog = Watchdog::over(&parent, Duration::from_secs(300)).expect("it is watched");
+        let server = Self { parent, _watchdog: watchdog, folder, port, name };
+        server.wait(daemons);
+        Some(server)
+    }
+
+    /// Until so many daemons have loaded the site.
+    fn wait(&self, daemons: usize) {
+        let deadline = Instant::now() + LIMIT;
+        let ready = || {
+            let files = fs::read_dir(self.folder.join("run")).expect("it is there").flatten();
+            files.filter(|file| file.file_name().to_string_lossy().starts_with("ready.")).count()
+        };
+        while ready() < daemons {
+            let log = || fs::read_to_string(self.folder.join("run/error.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the site is not loaded: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The whole answer to one request.
+    fn get(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: books.example\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    #[track_caller]
+    fn serves(&self) {
+        let answer = self.get().expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It ends its daemons first; an error means that it has ended.
+        let _ = Command::new("kill").arg(self.parent.id().to_string()).status();
+        let _ = self.parent.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn members(group: &Value) -> Vec<String> {
+    let members = group["members"].as_array().expect("a list").iter();
+    members.map(|one| one.as_str().expect("a place").to_owned()).collect()
+}
+
+#[track_caller]
+fn registries(server: &Server) -> (Ran, Value) {
+    let ran = run(["eval", "--yes", "--json", &server.name, REGISTRY]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    (ran, report)
+}
+
+fn the_odd_daemon(daemons: usize) {
+    let Some(server) = Server::start(&format!("apache-{daemons}"), daemons) else { return };
+    server.serves();
+    let (_, report) = registries(&server);
+    let groups = report["groups"].as_array().expect("a list");
+    assert_eq!(groups.len(), 2, "{report:#}");
+    let all: usize = groups.iter().map(|group| members(group).len()).sum();
+    assert_eq!(all, daemons, "{report:#}");
+    let odd = groups.iter().find(|group| group["repr"] == "['user']").expect("the odd one");
+    let rest = groups.iter().find(|group| group["repr"] == "['group', 'user']").expect("the rest");
+    assert_eq!((members(odd).len(), members(rest).len()), (1, daemons - 1), "{report:#}");
+    // The main interpreters have nothing of it.
+    assert_eq!(report["not_loaded"].as_array().expect("a list").len(), daemons, "{report:#}");
+    let place = &members(odd)[0];
+    let (pid, _) = place.split_once('/').expect("PID/INTERP");
+    // By the name that mod_wsgi gives it.
+    let group = format!("{pid}/books.example|/");
+    run(["eval", &group, "mod_wsgi.application_group, django.contrib.admin.__name__"])
+        .gave("('books.example|/', 'django.contrib.admin')\n");
+    let ran = run(["eval", &format!("{pid}/nowhere"), "1"]);
+    ran.failed(2, "has no interpreter `nowhere`");
+    assert!(ran.talk.contains("books.example|/"), "{ran:?}");
+    let rows = run(["ps", &server.name, "--json"]).json();
+    for row in rows.as_array().expect("a list") {
+        assert_eq!((&row["interpreters"], &row["kind"]), (&2.into(), &"mod_wsgi daemon".into()));
+    }
+    let stacks = run(["stack", &group, "--json"]).json();
+    assert_eq!(stacks[0]["interpreters"][0]["name"], "books.example|/", "{stacks:#}");
+    server.serves();
+}
+
+#[test]
+fn two_daemons() {
+    the_odd_daemon(2);
+}
+
+#[test]
+fn three_daemons() {
+    the_odd_daemon(3);
+}
+
+/// Ends the others, whatever happens to us.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Requests go on while the daemons are asked again and again. `SPYHOLE_TEST_ATTACHES` is for a long run.
+#[test]
+fn requests_go_on() {
+    let Some(server) = Server::start("apache-load", 2) else { return };
+    let attaches = std::env::var("SPYHOLE_TEST_ATTACHES").ok().and_then(|n| n.parse().ok());
+    let (ended, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::SeqCst) {
+                    server.serves();
+                    served.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        // Each asks both daemons, and both interpreters of each.
+        let _ended = Ended(&ended);
+        for _ in 0..attaches.unwrap_or(20_usize).div_ceil(2) {
+            let (_, report) = registries(&server);
+            assert_eq!(report["answers"].as_array().expect("a list").len(), 2, "{report:#}");
+        }
+    });
+    println!("{} requests served meanwhile", served.load(Ordering::SeqCst));
+    assert!(served.load(Ordering::SeqCst) > 2);
+    let log = fs::read_to_string(server.folder.join("run/error.log")).unwrap_or_default();
+    assert!(!log.contains("[error]") && !log.contains("exit signal"), "{log}");
+}
