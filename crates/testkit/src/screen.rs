@@ -23,6 +23,8 @@ pub struct Screen {
     child: Child,
     own: File,
     shown: String,
+    /// The beginning of a character that is not whole yet.
+    unread: Vec<u8>,
     deadline: Instant,
 }
 
@@ -48,7 +50,8 @@ impl Screen {
         let end = |fd: &OwnedFd| fd.try_clone().map(Stdio::from);
         session.stdin(end(&theirs)?).stdout(end(&theirs)?).stderr(end(&theirs)?);
         let child = session.spawn()?;
-        Ok(Self { child, own: own.into(), shown: String::new(), deadline: Instant::now() + LIMIT })
+        let (shown, unread) = (String::new(), Vec::new());
+        Ok(Self { child, own: own.into(), shown, unread, deadline: Instant::now() + LIMIT })
     }
 
     /// Presses keys: `\x03` is Ctrl-C.
@@ -82,7 +85,15 @@ impl Screen {
         match self.own.read(&mut chunk) {
             Ok(0) => Ok(false),
             Ok(length) => {
-                self.shown.push_str(&String::from_utf8_lossy(&chunk[..length]));
+                self.unread.extend_from_slice(&chunk[..length]);
+                // A character may be read in two parts.
+                let whole = match std::str::from_utf8(&self.unread) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => self.unread.len(),
+                };
+                let rest = self.unread.split_off(whole);
+                self.shown.push_str(&String::from_utf8_lossy(&self.unread));
+                self.unread = rest;
                 Ok(true)
             }
             // So a terminal says that nobody has its other side any more.
