@@ -200,6 +200,11 @@ fn console() {
 }
 
 #[test]
+fn trace() {
+    check("docs/trace.md");
+}
+
+#[test]
 fn demo() {
     check("docs/demo.md");
 }

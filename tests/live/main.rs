@@ -30,5 +30,6 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod trace;
 mod values;
 mod waits;

@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Stack(commands::stack::Stack),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Trace(commands::trace::Trace),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

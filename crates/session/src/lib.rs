@@ -20,6 +20,7 @@ pub mod locals;
 pub mod model;
 mod names;
 mod pause;
+pub mod probes;
 pub mod processes;
 mod received;
 pub mod redaction;

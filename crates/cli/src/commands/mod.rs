@@ -11,6 +11,7 @@ pub(crate) mod python;
 mod questions;
 mod rounds;
 pub(crate) mod stack;
+pub(crate) mod trace;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -38,6 +39,7 @@ pub(crate) fn run() -> u8 {
         Command::Stack(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Trace(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),
