@@ -10,7 +10,7 @@ import sys
 
 import _socket
 
-from . import _peers, _places, _records
+from . import _interrupts, _peers, _places, _records
 
 ATTEMPTS = 64                   # sockets of one folder that are looked at
 OPENING_LONGEST = 64 << 20
@@ -20,7 +20,6 @@ WHAT = 'local console'
 
 start_thread = _places.original('_thread', 'start_new_thread')
 allocate_lock = _places.original('_thread', 'allocate_lock')
-get_ident = _places.original('_thread', 'get_ident')
 
 
 def answer(door, place):
@@ -149,8 +148,7 @@ class Session(object):
         self.who, self.place = who, place
         self.writing, self.counting = allocate_lock(), allocate_lock()
         self.threads = 0
-        self.armed = {}             # job -> ident
-        self.raising = allocate_lock()
+        self.interrupts = _interrupts.Interrupts()
         self.hear = None            # the agent's ear for the control channel
         self.unread, self.taken = b'', b''
         self.gone = False
@@ -235,8 +233,8 @@ class Session(object):
             return self.take()
 
         begun = set()
-        return {'stub_now': time.monotonic, 'stub_ident': get_ident, 'stub_tid': tid, 'stub_send': stub_send,
-                'stub_take': stub_take, 'stub_arm': self.arm, 'stub_disarm': self.disarm, 'stub_spawn': self.spawn,
+        return {'stub_now': time.monotonic, 'stub_ident': _interrupts.get_ident, 'stub_tid': tid, 'stub_send': stub_send,
+                'stub_take': stub_take, 'stub_arm': self.interrupts.arm, 'stub_disarm': self.interrupts.disarm, 'stub_spawn': self.spawn,
                 'stub_control': self.set_ear}
 
     def send(self, data):
@@ -289,23 +287,6 @@ class Session(object):
     def audit(self, *arguments):
             _records.audit(*arguments)
 
-    def arm(self, job):
-        self.armed[job] = get_ident()
-
-    def disarm(self, job):
-        # Each step may be torn by an interrupt, and is then done again.
-        self.armed.pop(job, None)
-        with self.raising:
-            pass
-        if 'ctypes' in sys.modules:
-            set_async_exc(get_ident(), None)
-
-    def interrupt(self, job):
-        with self.raising:
-            ident = self.armed.get(job)
-            if ident is not None:
-                set_async_exc(ident, KeyboardInterrupt)
-
     def spawn(self, call):
         with self.counting:
             if self.threads >= 25:
@@ -340,11 +321,11 @@ class Session(object):
                 operation, job = unread[0], int.from_bytes(unread[4:8], 'little')
                 unread = unread[8:]
                 if operation == ord('I'):
-                    self.interrupt(job)
+                    self.interrupts.interrupt(job)
                 elif self.hear is not None:
                     self.hear(operation, job)
-        for job in list(self.armed):
-            self.interrupt(job)
+        for job in list(self.interrupts.armed):
+            self.interrupts.interrupt(job)
         if self.hear is not None and not self.gone:
             self.hear(0, 0)
         try:
@@ -393,9 +374,3 @@ def native_id():
     # 3.6 and 3.7 have no such call; the kernel says it in a link.
     return lambda: int(posix.readlink('/proc/thread-self').rpartition('/')[2])
 
-
-def set_async_exc(ident, kind):
-    import ctypes
-    call = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    kind = None if kind is None else ctypes.py_object(kind)
-    call(ctypes.c_ulong(ident), kind)
