@@ -16,6 +16,8 @@ ATTEMPTS = 64                   # sockets of one folder that are looked at
 OPENING_LONGEST = 64 << 20
 OPENING_WITHIN = 10             # seconds
 STALE = 60                      # seconds
+GREETED_WITHIN = 3              # seconds
+GREETING_LONGEST = 100          # bytes
 WHAT = 'local console'
 
 start_thread = _places.original('_thread', 'start_new_thread')
@@ -25,6 +27,9 @@ allocate_lock = _places.original('_thread', 'allocate_lock')
 def answer(door, place):
     """Looks for ringers; each gets a thread for its agent."""
     try:
+        if door.port is not None and not door.calling:
+            door.calling = True
+            start_thread(answer_port, (door, place))
         for path in waiting_sockets():
             if path not in door.sessions:
                 session = connect(path, place)
@@ -33,6 +38,32 @@ def answer(door, place):
                     start_thread(serve, (door, path, session))
     except BaseException as error:
         log(place, 'ERROR', 'the doorbell failed: %r', error)
+
+
+def answer_port(door, place):
+    # In a thread of its own: whoever listens there may say nothing.
+    name, ends = None, []
+    try:
+        for mark in b'M', b'C':
+            end, name = call_port(door.port, name)
+            if end is None:
+                break
+            ends.append(end)
+            if name in door.sessions:
+                break
+            who = introduce(end, mark, place, 'port %d' % door.port)
+            if who is None:
+                break
+        else:
+            door.sessions[name] = session = Session(ends, who, place)
+            ends = []
+            start_thread(serve, (door, name, session))
+    except BaseException as error:
+        log(place, 'ERROR', 'the doorbell failed: %r', error)
+    finally:
+        door.calling = False
+        for end in ends:
+            end.close()
 
 
 def serve(door, path, session):
@@ -88,14 +119,11 @@ def connect(path, place):
             end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             ends.append(end)
             end.connect(path)
-            try:
-                peer = _peers.check_socket(end)
-            except _peers.Refused as error:
-                record(place, 'refused', path, str(error))
+            who = introduce(end, mark, place, path)
+            if who is None:
                 break
-            end.send(mark + about_this())
         else:
-            return Session(ends, peer.name, place)
+            return Session(ends, who, place)
     except ConnectionRefusedError:
         remove_stale(path)
     except OSError:
@@ -103,6 +131,41 @@ def connect(path, place):
     for end in ends:
         end.close()
     return None
+
+
+def introduce(end, mark, place, at):
+    # The ringer's name, if it may be told who we are.
+    try:
+        peer = _peers.check_socket(end)
+    except _peers.Refused as error:
+        record(place, 'refused', at, str(error))
+        return None
+    end.send(mark + about_this())
+    return peer.name
+
+
+def call_port(port, before):
+    # Somebody who listens at the port of the loopback, and says that it means
+    # this process. (None, None): nobody does.
+    end = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        end.settimeout(GREETED_WITHIN)
+        end.connect(('127.0.0.1', port))
+        greeting = bytearray()
+        while not greeting.endswith(b'\n'):
+            more = end.recv(GREETING_LONGEST - len(greeting))
+            if not more:
+                break
+            greeting += more
+        name = bytes(greeting).decode('latin-1')
+        if name.startswith('spyhole %s.' % own_name()) and name.endswith('\n') and before in (None, name):
+            end.settimeout(None)
+            end.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            return end, name
+    except OSError:
+        pass
+    end.close()
+    return None, None
 
 
 def remove_stale(path):

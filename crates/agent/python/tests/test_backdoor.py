@@ -16,17 +16,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = int(os.environ.get('SPYHOLE_TEST_PATIENCE', 60))
 # Without it nobody on this machine can be told from anybody else, and all are refused.
 HAS_PROC = os.path.exists('/proc/self/net/tcp')
+PROGRAM = os.environ.get('SPYHOLE_PROGRAM')
 HAS = {name: importlib.util.find_spec(name) is not None for name in ('gevent', 'eventlet', 'uvloop')}
 
 
 class App(object):
     """The program of `doors_app.py`."""
 
-    def __init__(self, world, program='doors_app.py'):
+    def __init__(self, world, program='doors_app.py', before=(), **environment):
         self.folder = tempfile.mkdtemp(prefix='spyhole-doors-')
         self.process = subprocess.Popen(
-            [sys.executable, '-B', '-W', 'ignore', os.path.join(HERE, program), world, self.folder],
-            stdin=subprocess.DEVNULL)
+            list(before) + [sys.executable, '-B', '-W', 'ignore', os.path.join(HERE, program), world, self.folder],
+            stdin=subprocess.DEVNULL, env=dict(os.environ, **environment))
         path = os.path.join(self.folder, 'ports')
         until(lambda: os.path.exists(path) or self.process.poll() is not None, 'the program starts')
         with open(path) as file:
@@ -362,6 +363,88 @@ class Backdoor(object):
             self.assertEqual(client.rest().strip(), b'')
             client.close()
         self.app.request()
+
+
+class Elsewhere(object):
+    """A network namespace: another machine, as far as addresses tell."""
+
+    def __init__(self, process):
+        self.process = process
+        self.ip('link', 'set', 'lo', 'up')
+
+    def inside(self, *words):
+        return ('nsenter', '--target', str(self.process.pid), '--net', '--') + words
+
+    def ip(self, *words):
+        subprocess.run(self.inside('ip') + words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def cable(self, other):
+        self.ip('link', 'add', 'cable', 'type', 'veth', 'peer', 'name', 'cable', 'netns', str(other.process.pid))
+        for end, address in (self, '10.99.0.1/30'), (other, '10.99.0.2/30'):
+            end.ip('address', 'add', address, 'dev', 'cable')
+            end.ip('link', 'set', 'cable', 'up')
+
+
+@unittest.skipUnless(HAS_PROC, 'no /proc')
+class FromAnotherMachine(unittest.TestCase):
+    def test_token(self):
+        try:
+            far = Elsewhere(self.started(subprocess.Popen(['unshare', '--net', 'sh', '-c', 'echo; exec sleep 600'],
+                                                          stdout=subprocess.PIPE)))
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest('no right to make network namespaces')
+        for world in ['threads', 'asyncio'] + [world for world in ('gevent', 'eventlet', 'uvloop') if HAS[world]]:
+            app = App(world, before=('unshare', '--net'), DOORS_HOST='0.0.0.0')
+            self.addCleanup(app.end)
+            near = Elsewhere(app.process)
+            try:
+                near.cable(far)
+            except subprocess.CalledProcessError:
+                self.skipTest('no right to connect network namespaces')
+            self.from_both(app, near, far)
+            far.ip('link', 'delete', 'cable')
+
+    def started(self, process):
+        def end():
+            process.kill()
+            process.communicate()
+        self.addCleanup(end)
+        if process.stdout.readline() != b'\n':
+            raise OSError()
+        return process
+
+    def from_both(self, app, near, far):
+        def says(place, text):
+            program = ('import socket, sys; s = socket.create_connection(("10.99.0.1", %d), 60); s.sendall(sys.argv[1].encode());'
+                       's.shutdown(1)\nwhile True:\n more = s.recv(9999)\n if not more: break\n sys.stdout.write(more.decode())'
+                       % app.port)
+            done = subprocess.run(place.inside(sys.executable, '-c', program, text), stdout=subprocess.PIPE, timeout=PATIENCE)
+            return done.stdout.decode()
+
+        text = says(far, 'open sesame\ngiven\n')
+        self.assertTrue(text.startswith('token: Python 3.'), text)
+        self.assertTrue(text.endswith('>>> 42\n>>> \n'), text)
+        for wrong in 'open\ngiven\n', '\n', '', 'given\n' * 1000, 'x' * 10000:
+            text = says(far, wrong)
+            self.assertTrue(text.startswith('token: '), text)
+            self.assertNotIn('>>>', text)
+        self.assertIn('spyhole: refused: 10.99.0.2:', text)
+        # Whoever is on this machine is known, whatever address it comes by.
+        self.assertTrue(says(near, 'given\n').endswith('>>> 42\n>>> \n'))
+        until(lambda: app.log().count('wrong token') == 5, 'the refusals are logged')
+        self.assertIn('Connected to backdoor: 10.99.0.2:', app.log())
+        if PROGRAM:
+            token = app.path('token')
+            with open(token, 'w') as file:
+                file.write('open sesame\n')
+            os.chmod(token, 0o600)
+            at = '10.99.0.1:%d' % app.port
+            done = subprocess.run(far.inside(PROGRAM, 'console', at, '--token-file', token, '--no-history'), input=b'given\n',
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stdout), (0, b'42\n'), done.stderr)
+            done = subprocess.run(far.inside(PROGRAM, 'console', at, '--no-history'), input=b'given\n',
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stdout), (4, b''), done.stderr)
 
 
 class Threads(Backdoor, unittest.TestCase):
