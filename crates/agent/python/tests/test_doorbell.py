@@ -296,6 +296,33 @@ class Doorbell(unittest.TestCase):
                 process.wait()
                 process.stdout.close()
 
+    @unittest.skipUnless(os.getuid() == 0, 'only root can change its root')
+    def test_no_folder_for_the_socket(self):
+        root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, root)
+        program = ('import os, spyhole, sys\nspyhole.install()\nos.chroot(sys.argv[1])\nprint(flush=True)\n'
+                   'for line in sys.stdin: print(os.listdir("/"), flush=True)')
+        process = subprocess.Popen([sys.executable, '-c', program, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        process.stdout.readline()
+        told = []
+        for folder in None, 'tmp', 'tmp/spyhole-0':
+            if folder is not None:
+                os.mkdir(os.path.join(root, folder))
+                os.chmod(os.path.join(root, folder), 0o755)
+            code, out, err = spyhole('eval', process.pid, '1', '--door', 'doorbell')
+            self.assertEqual((code, out), (1, ''), err)
+            told.append(err.splitlines()[0])
+            if folder == 'tmp':
+                os.rmdir(os.path.join(root, 'tmp/spyhole-0'))
+        self.assertEqual([text.partition('rung: ')[2] for text in told][::2],
+                         ['No such file or directory (os error 2)', '`/tmp/spyhole-0` is a link, somebody else\'s, or open to others'])
+        self.assertIn('did not call back within 2s', told[1])       # it has no /proc there
+        process.stdin.write(b'\n')
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), b"['tmp']\n")
+
     def test_shown_by_ps(self):
         app = self.app('sleep')
         rows = [row for row in json.loads(spyhole('ps', '--json')[1]) if row['pid'] == app.pid]
