@@ -35,6 +35,12 @@ class Door(object):
         """The handler of the name-plate's first signal."""
         if self.pid != posix.getpid():      # a child that was forked meanwhile
             self.pid, self.ringing, self.calling, self.sessions = posix.getpid(), False, False, {}
+        try:
+            posix.stat('/proc/self/stat')
+        except OSError:
+            # Another root, where nothing could be answered, and where the end
+            # of a thread might look for a library that is not there.
+            return
         self.again = True
         if not self.ringing:
             self.ringing = True
