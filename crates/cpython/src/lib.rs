@@ -6,6 +6,7 @@ pub mod blocks;
 pub mod code;
 pub mod dicts;
 pub mod frames;
+pub mod heap;
 pub mod instances;
 pub mod integers;
 pub mod layout;
