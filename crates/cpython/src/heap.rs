@@ -31,35 +31,19 @@ pub const INSTANCES_AT_MOST: usize = 1 << 20;
 
 impl Reader<'_> {
     /// A class and those that inherit from it.
-    pub fn subclasses(&self, class: Address) -> Vec<Address> {
+    pub fn with_subclasses(&self, class: Address) -> Vec<Address> {
         let mut all = vec![class];
         let mut known = HashSet::from([class]);
         let mut next = 0;
         while let Some(class) = all.get(next).copied() {
             next += 1;
-            for one in self.direct_subclasses(class).unwrap_or_default() {
+            for one in self.subclasses(class) {
                 if all.len() < CLASSES_AT_MOST && known.insert(one) {
                     all.push(one);
                 }
             }
         }
         all
-    }
-
-    /// `tp_subclasses`: a dict with weak references as its values. Classes of C may keep a number there (3.12+).
-    fn direct_subclasses(&self, class: Address) -> Option<Vec<Address>> {
-        let details = &self.layout.details;
-        let dict = self.memory.pointer(class.plus(details.type_subclasses)).ok()?;
-        if dict.is_null() || self.kind(dict).ok()? != self.types.dict {
-            return None;
-        }
-        let entries = self.dict_entries(dict, CLASSES_AT_MOST).ok()?;
-        let referred = entries.iter().filter_map(|entry| {
-            let to = self.memory.pointer(entry.value.plus(details.weakref_object)).ok()?;
-            let is_class = self.flags(self.kind(to).ok()?).ok()? & flag::KIND != 0;
-            is_class.then_some(to)
-        });
-        Some(referred.collect())
     }
 
     /// Whether an object of one of these classes is there now.
@@ -74,7 +58,7 @@ impl Reader<'_> {
             const FLAGS: u64 = 0xffff << 48;
             return (count & !FLAGS <= u64::from(u32::MAX)).then_some(Standing::Looks);
         }
-        let head = Address(at.0.checked_sub(self.layout.details.gc_head)?);
+        let head = Address(at.0.checked_sub(self.layout.suspended.gc_head)?);
         const TAGS: u64 = 3;
         let word = |at: Address| self.memory.word(at).ok().map(|word| word & !TAGS);
         let (next, previous) = (word(head)?, word(head.plus(8))?);

@@ -16,14 +16,11 @@ pub struct Details {
     /// `tp_descr_get` and `tp_descr_set`.
     pub type_get: u64,
     pub type_set: u64,
-    pub type_subclasses: u64,
     pub type_heap_name: u64,
     /// Bytes of a dict, behind which the kinds of dict in C have what is their own.
     pub dict_length: u64,
     pub function_module: u64,
     pub function_code: u64,
-    /// Bytes of what stands before an object that the garbage collector knows.
-    pub gc_head: u64,
     pub slice_start: u64,
     pub exception_args: u64,
     pub builtin_definition: u64,
@@ -58,12 +55,10 @@ impl Details {
             type_members: n.get("type.members")?,
             type_get: n.get("type.get")?,
             type_set: n.get("type.set")?,
-            type_subclasses: n.get("type.subclasses")?,
             type_heap_name: n.get("type.heap_name")?,
             dict_length: n.get("dict.length")?,
             function_module: n.get("function.module")?,
             function_code: n.get("function.code")?,
-            gc_head: n.get("gc.head")?,
             slice_start: n.get("slice.start")?,
             exception_args: n.get("exception.args")?,
             builtin_definition: n.get("builtin.definition")?,

@@ -320,7 +320,8 @@ impl Inside<'_> {
         let none = Instances::default();
         let all = self.instances.unwrap_or(&none);
         // What was found before may be gone by now.
-        let classes: HashSet<u64> = self.reader.subclasses(at).iter().map(|one| one.0).collect();
+        let classes: HashSet<u64> =
+            self.reader.with_subclasses(at).iter().map(|one| one.0).collect();
         let there = |one: &Address| self.reader.is_instance(*one, &classes).is_some();
         let mut living: Vec<Address> = all.found.iter().copied().filter(there).collect();
         let length = living.len();
@@ -387,6 +388,6 @@ pub(crate) fn find_instances(
     maps: &Maps,
 ) -> Option<Instances> {
     let class = inside.class(path, values).ok()?;
-    let classes = inside.reader.subclasses(class);
+    let classes = inside.reader.with_subclasses(class);
     Some(heap::instances(&inside.reader, raw, maps, &classes))
 }
