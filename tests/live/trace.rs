@@ -64,13 +64,16 @@ impl Trace {
     }
 }
 
-fn arguments(call: &Json) -> Vec<(String, String)> {
+/// Names with the texts of their values.
+type Arguments = Vec<(String, String)>;
+
+fn arguments(call: &Json) -> Arguments {
     let text = |value: &Json| value.as_str().expect("text").to_owned();
     let all = call["arguments"].as_array().expect("a list").iter();
     all.map(|one| (text(&one["name"]), text(&one["repr"]))).collect()
 }
 
-fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+fn pairs(expected: &[(&str, &str)]) -> Arguments {
     expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
 }
 
@@ -79,7 +82,7 @@ fn kinds(python: &Interpreter) {
     let mut subject = traced(python);
     let pid = subject.pid();
     let own = |rest: &[(&str, &str)]| [pairs(&[("self", "Derived()")]), pairs(rest)].concat();
-    let cases: Vec<(&str, &str, &str, Vec<(String, String)>, &str)> = vec![
+    let cases: Vec<(&str, &str, &str, Arguments, &str)> = vec![
         ("plain", "plain(1, b=[2])", "[1, [2]]", pairs(&[("a", "1"), ("b", "[2]")]), "[1, [2]]"),
         ("Derived.method", "Derived().method(3)", "8", own(&[("x", "3")]), "8"),
         (

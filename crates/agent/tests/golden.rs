@@ -158,7 +158,7 @@ fn hit() -> (&'static str, Value, Event) {
         ("show", list([list(["len(items)".into(), "2".into(), true.into()])])),
         ("stack", list([place("/srv/cart.py", 7, "total", 4, -1)])),
     ]);
-    let event = Event::Probe(Probe::Hit(Hit {
+    let event = Event::Probe(Probe::Hit(Box::new(Hit {
         job: 1,
         seq: 3,
         at: 12.5,
@@ -181,7 +181,7 @@ fn hit() -> (&'static str, Value, Event) {
             function: "total".into(),
             columns: Some((4, None)),
         }],
-    }));
+    })));
     ("hit", dict, event)
 }
 

@@ -107,12 +107,7 @@ impl<'t> Conversation<'t> {
         first: Option<&Work>,
         last: Last,
     ) -> Result<Self, EvalError> {
-        let options = Options {
-            door: reach.door.clone(),
-            override_opt_out: reach.override_opt_out,
-            patience: reach.patience,
-            interpreter,
-        };
+        let options = options(reach, interpreter);
         let leaves = |others: &[Interpreter]| match last {
             Last::No => false,
             Last::IfAlone => others.is_empty(),
@@ -138,12 +133,7 @@ impl<'t> Conversation<'t> {
         features: &[Feature],
         first: &Request,
     ) -> Result<Self, EvalError> {
-        let options = Options {
-            door: reach.door.clone(),
-            override_opt_out: reach.override_opt_out,
-            patience: reach.patience,
-            interpreter,
-        };
+        let options = options(reach, interpreter);
         let requests = std::slice::from_ref(first);
         let opening = |situation: Situation<'_>| {
             opening(situation.version.minor, interpreter, features, requests, false)
@@ -465,6 +455,16 @@ mod spyhole_stub_says {
     pub(super) const AGENT_FAILED: u8 = b'a';
     pub(super) const KEPT: u8 = b'k';
     pub(super) const NO_INTERPRETER: u8 = b'n';
+}
+
+fn options(reach: &Reach, interpreter: Interpreter) -> Options {
+    Options {
+        door: reach.door.clone(),
+        override_opt_out: reach.override_opt_out,
+        port: reach.port,
+        patience: reach.patience,
+        interpreter,
+    }
 }
 
 /// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.

@@ -324,7 +324,7 @@ impl Watched<'_> {
             Probe::Hit(hit) => {
                 let number = self.told.fetch_add(1, Ordering::Relaxed);
                 if number < self.request.limit {
-                    tell(Heard::Hit(Box::new(passing(hit))));
+                    tell(Heard::Hit(Box::new(passing(*hit))));
                 }
                 if number + 1 >= self.request.limit {
                     self.over.store(true, Ordering::Relaxed);

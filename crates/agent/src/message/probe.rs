@@ -31,7 +31,7 @@ pub enum Probe {
         message: String,
         hints: Vec<String>,
     },
-    Hit(Hit),
+    Hit(Box<Hit>),
     Note {
         job: u32,
         seq: i64,
@@ -113,7 +113,7 @@ impl Probe {
     pub(super) fn of(name: &str, dict: &Value) -> Result<Self, MessageError> {
         Ok(match name {
             "probed" => placed(Fields { message: "probed", dict })?,
-            "hit" => Self::Hit(hit(Fields { message: "hit", dict })?),
+            "hit" => Self::Hit(Box::new(hit(Fields { message: "hit", dict })?)),
             "stats" => Self::Stats(stats(Fields { message: "stats", dict })?),
             "summary" => Self::Summary(summary(Fields { message: "summary", dict })?),
             _ => {
