@@ -281,6 +281,38 @@ fn three_daemons() {
     the_odd_daemon(3);
 }
 
+/// Calls in the sub-interpreters of all daemons are told of, and the main interpreters have nothing of it.
+#[test]
+fn requests_are_traced() {
+    let Some(server) = Server::start("apache-trace", 2) else { return };
+    let ended = AtomicBool::new(false);
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                server.serves();
+            }
+        });
+        let _ended = Ended(&ended);
+        let line = SITE.lines().position(|line| line.contains("start_response(\"200")).unwrap() + 1;
+        let place = format!("site.wsgi:{line}");
+        run(["trace", "--yes", "--json", &server.name, &place, "--limit", "6"])
+    });
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<Value> =
+        ran.data.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<&Value> = lines.iter().filter(|line| line["event"] == "line").collect();
+    assert_eq!(told.len(), 6, "{ran:?}");
+    for line in told {
+        assert_eq!((&line["function"], &line["interpreter"]), (&"application".into(), &1.into()));
+    }
+    assert!(ran.talk.contains("not loaded in: "), "{ran:?}");
+    server.serves();
+    // Another one finds nothing of it.
+    let code = "[m for m in sys.modules if 'spyhole' in m], application.__code__.co_consts[1:2]";
+    let ran = run(["eval", "--yes", "--json", &server.name, code]);
+    assert!(!ran.data.contains("hooks_of"), "{ran:?}");
+}
+
 /// Ends the others, whatever happens to us.
 struct Ended<'a>(&'a AtomicBool);
 

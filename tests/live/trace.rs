@@ -367,6 +367,126 @@ fn two_at_once(python: &Interpreter) {
     subject.is_unchanged();
 }
 
+/// A world with greenlets or tasks: who passed is told, and the world goes on.
+fn stepping(python: &Interpreter, world: &str) {
+    let test = format!("trace::{world}");
+    let start = Start::new(python, "stepping").args([world]);
+    let Some(mut subject) = Subject::optional(&test, start) else { return };
+    let pid = subject.pid();
+    let place = format!("stepping.py:{}", 28);
+    for place in ["__main__:step", &place] {
+        let mut trace = Trace::of(pid, place, &["--limit", "3", "--show", "n + 1"]);
+        let numbers: Vec<u64> = (0..3)
+            .map(|_| {
+                let told = trace.call();
+                let who = if world == "asyncio" { &told["task"] } else { &told["greenlet"] };
+                assert!(who.is_string(), "{told}");
+                assert_eq!(told["show"][0]["ok"], true, "{told}");
+                arguments(&told)[0].1.parse().expect("a number")
+            })
+            .collect();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+        let ran = trace.0.wait();
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.left(pid);
+    }
+    subject.is_unchanged();
+    assert_eq!(subject.stderr(), "");
+}
+
+fn gevent(python: &Interpreter) {
+    stepping(python, "gevent");
+}
+
+fn eventlet(python: &Interpreter) {
+    stepping(python, "eventlet");
+}
+
+fn asyncio(python: &Interpreter) {
+    stepping(python, "asyncio");
+}
+
+/// A child that is forked from a traced process takes the code out by itself.
+fn forked(python: &Interpreter) {
+    let mut target = Start::new(python, "stepping").args(["fork"]).start().expect("it starts");
+    let trace = Trace::of(target.pid(), "__main__:step", &[]);
+    let child = target.ask("go").expect("it forks");
+    assert!(child.starts_with("child "), "{child}");
+    assert_eq!(target.receive().expect("the child's code is its own"), "clean");
+    assert_eq!(trace.interrupt()["told"], 0);
+    assert_eq!(target.stderr(), "");
+}
+
+/// A module that is loaded anew has new functions: the new one is traced then.
+fn loaded_anew(python: &Interpreter) {
+    let mut subject = traced(python);
+    let pid = subject.pid();
+    let mut trace = Trace::of(pid, "__main__:later", &[]);
+    subject.evaluate("later(1)").expect("it answers");
+    assert_eq!(trace.call()["result"], "1");
+    // As a reload does: the name means another function.
+    subject.ask("exec first = later").expect("it answers");
+    subject.ask("exec exec('def later(n): return n * 2')").expect("it answers");
+    let note = trace.next();
+    assert!(note["text"].as_str().is_some_and(|text| text.contains("loaded anew")), "{note}");
+    assert_eq!(subject.evaluate("later(4)").expect("it answers"), "8");
+    assert_eq!(trace.call()["result"], "8");
+    subject.ask("exec later = 5").expect("it answers");
+    let note = trace.next();
+    assert!(note["text"].as_str().is_some_and(|text| text.starts_with("lost: ")), "{note}");
+    trace.interrupt();
+    subject.ask("exec later = first; del first").expect("it answers");
+    assert_eq!(subject.evaluate("unchanged()").expect("it answers"), "True");
+    subject.is_unchanged();
+}
+
+/// A trace function of somebody else goes on, and is told of.
+fn beside_a_debugger(python: &Interpreter) {
+    let mut subject = traced(python);
+    let pid = subject.pid();
+    subject.ask("exec threading.settrace(lambda *event: None)").expect("it answers");
+    let mut subject = subject.again();
+    let (mut trace, placed) = Trace::start(pid, "__main__:plain", &[]);
+    let notes = placed["notes"].to_string();
+    assert!(notes.contains("a trace function is set there"), "{placed}");
+    subject.evaluate("plain(1)").expect("it answers");
+    trace.call();
+    trace.interrupt();
+    subject.is_unchanged();
+}
+
+/// Code goes in and out again and again while threads run it.
+fn many_exchanges(python: &Interpreter) {
+    const ROUNDS: usize = 25;
+    let mut subject = traced(python).by_threads(3);
+    let pid = subject.pid();
+    subject.evaluate("load(2)").expect("it answers");
+    for round in 0..ROUNDS {
+        let when = format!("n == {round}");
+        let mut trace = Trace::of(pid, "__main__:busy", &["--limit", "1", "--when", &when]);
+        let told = trace.call();
+        assert_eq!(told["result"], (2 * round + 1).to_string(), "{told}");
+        assert_eq!(trace.0.wait().code, 0);
+    }
+    assert_eq!(subject.evaluate("unload()").expect("it answers"), "True");
+    assert_eq!(subject.evaluate("unchanged()").expect("it answers"), "True");
+    assert_eq!(subject.stderr(), "");
+}
+
+/// A bare interpreter gains no module, and keeps none.
+fn bare(python: &Interpreter) {
+    let mut subject = Subject::serving(Start::new(python, "quiet").flags(["-I", "-S"]));
+    let pid = subject.pid();
+    let trace = Trace::of(pid, "commands:answer", &[]);
+    assert_eq!(subject.evaluate("answer").expect("it answers"), "42");
+    assert_eq!(trace.interrupt()["told"], 1);
+    subject.is_unchanged();
+}
+
+on_three! { asyncio loaded_anew forked many_exchanges bare }
+each! { on, gevent, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
+each! { on, eventlet, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
+on_one! { beside_a_debugger }
 on_full_set! { kinds lines conditions under_load killed }
 on_three! { recursion_and_limit not_to_be_traced nobody_reads two_at_once }
 on_one! { secrets }

@@ -31,7 +31,7 @@ class Trace(object):
         self.failures, self.told_failure, self.hits, self.sequence = 0, False, 0, 0
         self.outstanding = []
         self.samples, self.errors, self.buckets, self.largest = [], 0, {}, 0.0
-        self.how, self.dead = '', False
+        self.how, self.dead = '', True      # until it is said that it is in place
         self.shown = []
         for text in request.get('show') or ():
             expression(text, 1)
@@ -280,6 +280,7 @@ def op_trace(request):
     tell({'ev': 'probed', 'job': trace.job, 'ok': True, 'how': trace.how, 'label': trace.site.label,
           'functions': len(trace.exchange.changed), 'notes': trace.notes, 'moved': trace.site.moved,
           'line': trace.site.line})
+    trace.dead = False
 
 
 def install(trace):
@@ -407,11 +408,9 @@ def others_that_watch():
 
 
 def remove(trace):
-    if trace.dead:
-        return
     trace.dead = True
-    for stop in trace.stops:
-        stop()
+    while trace.stops:
+        trace.stops.pop()()
     if trace.exchange is not None:
         take_out(trace.exchange)
     drain(trace.hook_codes)
@@ -421,8 +420,8 @@ def remove(trace):
 def forget_in_child(trace):
     # The child has the code, but neither client nor agent.
     trace.dead = True
-    for stop in trace.stops:
-        stop()
+    while trace.stops:
+        trace.stops.pop()()
     take_out(trace.exchange)
 
 
@@ -476,4 +475,5 @@ def op_check(request):
     remove(trace)
     traces[trace.job] = fresh
     undo.append(('the trace of `%s`' % fresh.label, lambda: remove(fresh)))
+    fresh.dead = False
     tell_note(fresh, 'the module was loaded anew: its new function is watched now')
