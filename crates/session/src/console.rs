@@ -73,7 +73,7 @@ impl Console {
                 Incoming::Event(Wire::Hello(hello)) => break hello,
                 Incoming::Event(_) => {}
                 Incoming::Nothing => {
-                    return Err(failure::never_ran(conversation.place(), GREETING));
+                    return Err(conversation.why_unreached(GREETING));
                 }
                 Incoming::End => {
                     conversation.process_ended(Duration::from_millis(200));

@@ -28,6 +28,7 @@ pub mod socket;
 mod sources;
 mod starved;
 pub mod target;
+mod unreached;
 mod waiting;
 pub mod waits;
 
