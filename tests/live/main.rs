@@ -30,5 +30,6 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod uwsgi;
 mod values;
 mod waits;
