@@ -177,6 +177,7 @@ fn the_odd_daemon(daemons: usize) {
     assert_eq!(report["not_loaded"].as_array().expect("a list").len(), daemons, "{report:#}");
     let place = &members(odd)[0];
     let (pid, _) = place.split_once('/').expect("PID/INTERP");
+    looked_at(&server, place, daemons);
     // By the name that mod_wsgi gives it.
     let group = format!("{pid}/books.example|/");
     run(["eval", &group, "mod_wsgi.application_group, django.contrib.admin.__name__"])
@@ -191,6 +192,41 @@ fn the_odd_daemon(daemons: usize) {
     let stacks = run(["stack", &group, "--json"]).json();
     assert_eq!(stacks[0]["interpreters"][0]["name"], "books.example|/", "{stacks:#}");
     server.serves();
+}
+
+/// The same from outside, while all daemons are stopped by a signal: nothing can run in them.
+fn looked_at(server: &Server, odd: &str, daemons: usize) {
+    let rows = run(["ps", &server.name, "--json"]).json();
+    let pids = rows.as_array().expect("a list").iter();
+    let pids: Vec<String> = pids.map(|row| row["pid"].to_string()).collect();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").arg(name).args(&pids).status();
+        assert!(sent.expect("kill starts").success());
+    };
+    signal("-STOP");
+    let path = "django.contrib.admin.sites.site._registry";
+    let ran = run(["get", &server.name, path, "--json"]);
+    let text = run(["get", &server.name, path]);
+    let settings = run(["get", &server.name, "django.conf.settings.INSTALLED_APPS[1]"]);
+    signal("-CONT");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    assert_eq!(report["not_loaded"].as_array().expect("a list").len(), daemons, "{report:#}");
+    let missing = "- missing key <class 'django.contrib.auth.models.Group'>";
+    let extra = missing.replace("- missing", "+ extra");
+    // Of two, either may be the majority.
+    assert!(
+        text.data.contains(missing) || (daemons == 2 && text.data.contains(&extra)),
+        "{text:?}"
+    );
+    if daemons > 2 {
+        assert_eq!(report["groups"][1]["members"], serde_json::json!([odd]), "{report:#}");
+        assert!(
+            text.data.starts_with(&format!("{odd} differs (1 of {daemons}):\n  {missing}")),
+            "{text:?}"
+        );
+    }
+    assert!(settings.data.contains("'django.contrib.auth'"), "{settings:?}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::commands;
     after_help = "Examples:\n  \
                   spyhole ps                                   which Python processes are there\n  \
                   spyhole stack 4123                           what each of its threads does\n  \
+                  spyhole get 4123 shop.cache                  an object by its path, with nothing run\n  \
                   spyhole eval 4123 'len(cache)'               ask one process\n  \
                   spyhole eval gunicorn 'settings.DEBUG' --yes ask all workers, the odd one out comes first\n  \
                   spyhole console 4123                         a Python prompt inside the process\n  \
@@ -98,6 +99,7 @@ impl Entry {
 pub(crate) enum Command {
     Ps(commands::ps::Ps),
     Stack(commands::stack::Stack),
+    Get(commands::get::Get),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Python(commands::python::Python),

@@ -88,7 +88,15 @@ pub(super) const QUESTIONS: &[Question] = &[
     ),
     ask("frame.of_object", &["offsetof(PyFrameObject, f_frame)"]),
     ask("frame.operands", &["offsetof(PyFrameObject, f_valuestack)"]),
-    ask("frame.operands_end", &["offsetof(_PyInterpreterFrame, stackpointer)"]),
+    ask(
+        "frame.suspended_end",
+        &[
+            "offsetof(_PyInterpreterFrame, stackpointer)",
+            "offsetof(_PyInterpreterFrame, stacktop)",
+            "offsetof(PyFrameObject, f_stackdepth)",
+            "offsetof(PyFrameObject, f_stacktop)",
+        ],
+    ),
     ask("frame.block_count", &["offsetof(PyFrameObject, f_iblock)"]),
     ask("frame.blocks", &["offsetof(PyFrameObject, f_blockstack)"]),
     ask("code.name", &["offsetof(PyCodeObject, co_name)"]),
@@ -118,6 +126,9 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("type.flags", &["offsetof(PyTypeObject, tp_flags)"]),
     ask("type.dict", &["offsetof(PyTypeObject, tp_dict)"]),
     ask("type.mro", &["offsetof(PyTypeObject, tp_mro)"]),
+    ask("type.members", &["offsetof(PyTypeObject, tp_members)"]),
+    ask("type.get", &["offsetof(PyTypeObject, tp_descr_get)"]),
+    ask("type.set", &["offsetof(PyTypeObject, tp_descr_set)"]),
     ask("type.dict_offset", &["offsetof(PyTypeObject, tp_dictoffset)"]),
     ask("type.heap_name", &["offsetof(PyHeapTypeObject, ht_name)"]),
     ask("type.qualified_name", &["offsetof(PyHeapTypeObject, ht_qualname)"]),
@@ -152,6 +163,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("complex.value", &["offsetof(PyComplexObject, cval)"]),
     ask("cell.value", &["offsetof(PyCellObject, ob_ref)"]),
     ask("function.qualified_name", &["offsetof(PyFunctionObject, func_qualname)"]),
+    ask("function.code", &["offsetof(PyFunctionObject, func_code)"]),
     ask("function.module", &["offsetof(PyFunctionObject, func_module)"]),
     ask("method.function", &["offsetof(PyMethodObject, im_func)"]),
     ask("method.self", &["offsetof(PyMethodObject, im_self)"]),
@@ -167,6 +179,25 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("member.kind", &["offsetof(PyMemberDef, type)"]),
     ask("member.offset", &["offsetof(PyMemberDef, offset)"]),
     ask("generator.qualified_name", &["offsetof(PyGenObject, gi_qualname)"]),
+    ask(
+        "generator.frame",
+        &["offsetof(PyGenObject, gi_iframe)", "offsetof(PyGenObject, gi_frame)"],
+    ),
+    // Where neither the generator nor its frame has a state, it has a flag.
+    ask(
+        "generator.state",
+        &[
+            "offsetof(PyGenObject, gi_frame_state)",
+            "offsetof(PyGenObject, gi_running)",
+            "offsetof(PyFrameObject, f_state)",
+        ],
+    ),
+    ask("function.closure", &["offsetof(PyFunctionObject, func_closure)"]),
+    ask("type.subclasses", &["offsetof(PyTypeObject, tp_subclasses)"]),
+    ask("gc.head", &["sizeof(PyGC_Head)"]),
+    ask("thread.running_task", &["offsetof(struct _PyThreadStateImpl, asyncio_running_task)"]),
+    ask("thread.tasks", &["offsetof(struct _PyThreadStateImpl, asyncio_tasks_head)"]),
+    ask("interpreter.tasks", &["offsetof(PyInterpreterState, asyncio_tasks_head)"]),
     ask("weakref.object", &["offsetof(PyWeakReference, wr_object)"]),
     ask("date.data", &["offsetof(PyDateTime_Date, data)"]),
     ask("time.has_zone", &["offsetof(PyDateTime_Time, hastzinfo)"]),
@@ -257,6 +288,9 @@ pub(super) const HEAD: &str = r#"#define Py_BUILD_CORE 1
 #endif
 #if HAS("internal/pycore_interpframe_structs.h")
 #include "internal/pycore_interpframe_structs.h"
+#endif
+#if HAS("internal/pycore_tstate.h")
+#include "internal/pycore_tstate.h"
 #endif
 #if HAS("internal/pycore_dict.h")
 #include "internal/pycore_dict.h"
