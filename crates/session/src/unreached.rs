@@ -102,6 +102,8 @@ mod tests {
             id,
             name: None,
             threads: vec![ThreadStack { holds_gil, ident: id as u64, ..thread(None, Vec::new()) }],
+            tasks: Vec::new(),
+            greenlets: Vec::new(),
         };
         let all = [with(0, true), with(1, true), with(2, false)];
         assert_eq!(holder(&all, 1).map(|thread| thread.ident), Some(1));
