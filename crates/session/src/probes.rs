@@ -241,6 +241,8 @@ impl Watched<'_> {
         let tell = |heard| drop(told.send((place, heard)));
         let start = Instant::now();
         let mut placed = false;
+        // A thread may pass before it is said that the probe is in place.
+        let mut early = Vec::new();
         let (mut checked, mut counted) = (start, start);
         while !self.is_over() {
             match conversation.next(LOOK) {
@@ -251,7 +253,7 @@ impl Watched<'_> {
                     return Err(failure::refused(&refused.message));
                 }
                 Incoming::Event(Event::Probe(probe)) => {
-                    placed = true;
+                    placed |= matches!(probe, Probe::Placed { .. });
                     let seq = match &probe {
                         Probe::Hit(hit) => Some(hit.seq),
                         Probe::Note { seq, .. } => Some(*seq),
@@ -260,7 +262,12 @@ impl Watched<'_> {
                     if let Some(seq) = seq {
                         conversation.say(&message::Request::Ack { job: JOB, seq });
                     }
-                    self.hear(probe, &tell);
+                    early.push(probe);
+                    if placed {
+                        // What came last may be what the others waited for.
+                        early.sort_by_key(|probe| !matches!(probe, Probe::Placed { .. }));
+                        early.drain(..).for_each(|probe| self.hear(probe, &tell));
+                    }
                 }
                 Incoming::Event(_) => {}
                 Incoming::Nothing if !placed && start.elapsed() > PLACING => {

@@ -31,7 +31,7 @@ class Trace(object):
         self.failures, self.told_failure, self.hits, self.sequence = 0, False, 0, 0
         self.outstanding = []
         self.samples, self.errors, self.buckets, self.largest = [], 0, {}, 0.0
-        self.how, self.dead = '', True      # until it is said that it is in place
+        self.how, self.dead = '', True      # until all of it is in place
         self.shown = []
         for text in request.get('show') or ():
             expression(text, 1)
@@ -276,11 +276,11 @@ def op_trace(request):
         return tell({'ev': 'probed', 'job': request['job'], 'ok': False, 'kind': error.kind,
                      'message': str(error), 'hints': error.hints})
     traces[trace.job] = trace
+    trace.dead = False
     undo.append(('the trace of `%s`' % trace.label, lambda: remove(trace)))
     tell({'ev': 'probed', 'job': trace.job, 'ok': True, 'how': trace.how, 'label': trace.site.label,
           'functions': len(trace.exchange.changed), 'notes': trace.notes, 'moved': trace.site.moved,
           'line': trace.site.line})
-    trace.dead = False
 
 
 def install(trace):
