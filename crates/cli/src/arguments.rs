@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Ps(commands::ps::Ps),
     Stack(commands::stack::Stack),
     Get(commands::get::Get),
+    Requests(commands::requests::Requests),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Python(commands::python::Python),

@@ -26,6 +26,7 @@ mod pause;
 pub mod processes;
 mod received;
 pub mod redaction;
+pub mod requests;
 mod resolving;
 pub mod snapshot;
 pub mod socket;
