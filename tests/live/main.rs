@@ -32,5 +32,7 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod trace;
+mod uwsgi;
 mod values;
 mod waits;

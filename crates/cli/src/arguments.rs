@@ -109,6 +109,7 @@ pub(crate) enum Command {
     Requests(commands::requests::Requests),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Trace(commands::trace::Trace),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

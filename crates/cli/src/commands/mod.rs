@@ -13,6 +13,7 @@ mod questions;
 pub(crate) mod requests;
 mod rounds;
 pub(crate) mod stack;
+pub(crate) mod trace;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -42,6 +43,7 @@ pub(crate) fn run() -> u8 {
         Command::Requests(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Trace(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),

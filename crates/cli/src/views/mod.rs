@@ -14,6 +14,7 @@ pub(crate) mod requests;
 pub(crate) mod stacks;
 pub(crate) mod terminal;
 pub(crate) mod text;
+pub(crate) mod trace;
 pub(crate) mod traceback;
 pub(crate) mod watch;
 pub(crate) mod width;
