@@ -29,6 +29,7 @@ mod signals;
 mod situations;
 mod smoke;
 mod stack;
+mod suspended;
 mod takeover;
 mod values;
 mod waits;
