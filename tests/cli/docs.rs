@@ -190,6 +190,11 @@ fn stack() {
 }
 
 #[test]
+fn get() {
+    check("docs/get.md");
+}
+
+#[test]
 fn eval() {
     check("docs/eval.md");
 }

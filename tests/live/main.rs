@@ -23,6 +23,7 @@ mod interrupts;
 mod limits;
 mod many;
 mod nothing_left;
+mod objects;
 mod pause;
 mod refusals;
 mod signals;

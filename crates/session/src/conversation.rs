@@ -109,6 +109,7 @@ impl<'t> Conversation<'t> {
         let options = Options {
             door: reach.door.clone(),
             override_opt_out: reach.override_opt_out,
+            port: reach.port,
             patience: reach.patience,
             interpreter,
         };

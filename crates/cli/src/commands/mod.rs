@@ -5,6 +5,7 @@ pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod generate;
+pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod ps;
 pub(crate) mod python;
@@ -36,6 +37,7 @@ pub(crate) fn run() -> u8 {
     let (outcome, json) = match arguments.command {
         Command::Ps(command) => (command.run(&terminal), command.json),
         Command::Stack(command) => (command.run(&terminal), command.json),
+        Command::Get(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Close(command) => (command.run(&terminal), false),

@@ -7,6 +7,7 @@ pub(crate) mod escape;
 pub(crate) mod json;
 pub(crate) mod leaving;
 pub(crate) mod log;
+pub(crate) mod objects;
 pub(crate) mod pager;
 pub(crate) mod processes;
 pub(crate) mod stacks;
