@@ -110,7 +110,7 @@ fn by_function(
         }
         _ => {
             let own = later.variable(raw, "self")?;
-            if !told.function.as_deref().is_some_and(|name| !name.contains("<locals>")) {
+            if told.function.as_deref().is_none_or(|name| name.contains("<locals>")) {
                 return None;
             }
             of_object(later, own, Some(function), places)
