@@ -32,5 +32,6 @@ mod smoke;
 mod stack;
 mod suspended;
 mod takeover;
+mod trace;
 mod values;
 mod waits;

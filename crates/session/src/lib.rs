@@ -26,6 +26,7 @@ pub mod model;
 mod names;
 pub mod objects;
 mod pause;
+pub mod probes;
 pub mod processes;
 mod received;
 pub mod redaction;
