@@ -33,5 +33,6 @@ mod stack;
 mod suspended;
 mod takeover;
 mod trace;
+mod uwsgi;
 mod values;
 mod waits;

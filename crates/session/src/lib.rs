@@ -37,6 +37,7 @@ mod sources;
 mod starved;
 pub mod suspended;
 pub mod target;
+mod unreached;
 mod waiting;
 pub mod waits;
 
