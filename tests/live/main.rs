@@ -31,6 +31,7 @@ mod signals;
 mod situations;
 mod smoke;
 mod stack;
+mod suspended;
 mod takeover;
 mod trace;
 mod uwsgi;
