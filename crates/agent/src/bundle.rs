@@ -23,17 +23,14 @@ pub const RAISED: Feature =
 /// The control records `T` and `W`.
 pub const CONTROL: Feature =
     Feature { name: "control", source: include_str!("../python/spyhole/_control.py") };
-/// Stays in other interpreters than the main one.
-pub const LENT: Feature =
-    Feature { name: "lent", source: include_str!("../python/spyhole/_lent.py") };
 /// The `complete` request.
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
-pub const FOR_EVAL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT];
+pub const FOR_EVAL: [Feature; 4] = [STATEMENTS, RENDER, RAISED, CONTROL];
 /// Everything there is.
-pub const ALL: [Feature; 6] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE];
+pub const ALL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.

@@ -119,7 +119,7 @@ impl<'t> Conversation<'t> {
         };
         let opening = |situation: Situation<'_>| {
             let small = last != Last::No;
-            opening(situation.version.minor, interpreter, small, first, leaves(situation.others))
+            opening(situation.version.minor, small, first, leaves(situation.others))
         };
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -135,7 +135,7 @@ impl<'t> Conversation<'t> {
         interpreter: Interpreter,
         first: &Work,
     ) -> Result<Self, EvalError> {
-        let opening = opening(gate.version.minor, interpreter, true, Some(first), true);
+        let opening = opening(gate.version.minor, true, Some(first), true);
         let link = gate
             .enter(process.get(), interpreter, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -320,7 +320,10 @@ impl<'t> Conversation<'t> {
 
     fn understand(&mut self, body: &[u8]) -> Option<Event> {
         if let [spyhole_stub_says::MARK, what] = body {
-            self.stub_said = Some(*what);
+            match *what {
+                spyhole_stub_says::ENDING => self.interpreter_ends = true,
+                what => self.stub_said = Some(what),
+            }
             return None;
         }
         let event = match Event::decode(body) {
@@ -342,7 +345,6 @@ impl<'t> Conversation<'t> {
             Event::Exit { job, .. } => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
-            Event::Ending => self.interpreter_ends = true,
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
                     job.thread = place.thread;
@@ -421,6 +423,7 @@ mod spyhole_stub_says {
     pub(super) const AGENT_FAILED: u8 = b'a';
     pub(super) const KEPT: u8 = b'k';
     pub(super) const NO_INTERPRETER: u8 = b'n';
+    pub(super) const ENDING: u8 = b'e';
 }
 
 /// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.
@@ -437,20 +440,11 @@ fn attach_twice(
 
 /// The agent for a version: its core, its first features (with `small` only those that one evaluation may need), and the
 /// first requests.
-fn opening(
-    minor: u8,
-    interpreter: Interpreter,
-    small: bool,
-    first: Option<&Work>,
-    leaves: bool,
-) -> Opening {
+fn opening(minor: u8, small: bool, first: Option<&Work>, leaves: bool) -> Opening {
     let compiled = compiled::for_minor(minor);
     let mut frames = Vec::new();
     for (place, feature) in bundle::ALL.iter().enumerate() {
-        let is_for_others = *feature == bundle::LENT;
-        if (small && !bundle::FOR_EVAL.contains(feature))
-            || (is_for_others && interpreter.address == 0)
-        {
+        if small && !bundle::FOR_EVAL.contains(feature) {
             continue;
         }
         let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
