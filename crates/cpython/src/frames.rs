@@ -44,10 +44,16 @@ pub const FRAMES_AT_MOST: usize = 20_000;
 
 /// The frames of the thread whose state is at `thread`, at most `most`.
 pub fn stack(memory: &dyn ReadMemory, layout: &Layout, thread: Address, most: usize) -> RawStack {
+    match innermost(memory, layout, thread) {
+        Ok(at) => from(memory, layout, at, most),
+        Err(_) => RawStack { frames: Vec::new(), end: End::Torn },
+    }
+}
+
+/// The frame at `at` and those that called it, at most `most`.
+pub fn from(memory: &dyn ReadMemory, layout: &Layout, at: Address, most: usize) -> RawStack {
+    let mut at = at;
     let mut frames = Vec::new();
-    let Ok(mut at) = innermost(memory, layout, thread) else {
-        return RawStack { frames, end: End::Torn };
-    };
     let mut bytes = vec![0; layout.frame.length()];
     let (mut passed, mut milestone) = (0, Address(0));
     while !at.is_null() {
@@ -72,20 +78,30 @@ pub fn stack(memory: &dyn ReadMemory, layout: &Layout, thread: Address, most: us
             _ => false,
         };
         if !interpreters_own {
-            let position = match layout.shape.position {
-                Position::Pointer => word(&bytes, of.position),
-                Position::Bytes | Position::Words => half(&bytes, of.position),
-            };
-            frames.push(RawFrame {
-                address: at,
-                code: layout.shape.references.address(word(&bytes, of.code)),
-                position,
-                globals: Address(word(&bytes, of.globals)),
-            });
+            frames.push(parsed(layout, at, &bytes));
         }
         at = Address(word(&bytes, of.previous));
     }
     RawStack { frames, end: End::Whole }
+}
+
+/// The one frame at `at`, whoever called it.
+pub fn one(memory: &dyn ReadMemory, layout: &Layout, at: Address) -> Result<RawFrame, Unreadable> {
+    let bytes = memory.bytes(at, layout.frame.length())?;
+    Ok(parsed(layout, at, &bytes))
+}
+
+fn parsed(layout: &Layout, address: Address, bytes: &[u8]) -> RawFrame {
+    let of = &layout.frame;
+    RawFrame {
+        address,
+        code: layout.shape.references.address(word(bytes, of.code)),
+        position: match layout.shape.position {
+            Position::Pointer => word(bytes, of.position),
+            Position::Bytes | Position::Words => half(bytes, of.position),
+        },
+        globals: Address(word(bytes, of.globals)),
+    }
 }
 
 /// Reads into `memory` what [`stack`] will look at for all these threads, one step of all chains at a time: far fewer

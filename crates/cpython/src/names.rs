@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use spyhole_proc::Address;
 
-use crate::reader::Reader;
+use crate::reader::{Reader, flag};
 use crate::runtime::InterpreterState;
 
 /// What `threading` knows of a thread.
@@ -73,6 +73,38 @@ impl Reader<'_> {
             name: find("_name").and_then(|at| self.text(at, NAME_AT_MOST)).map(|text| text.text),
             daemon,
         }
+    }
+
+    /// `module.qualname` of a class.
+    pub fn class_name(&self, kind: Address) -> Option<String> {
+        let name = self.type_name(kind)?;
+        if self.flags(kind).ok()? & flag::HEAP_TYPE == 0 {
+            return Some(name);
+        }
+        let of = &self.layout.kind;
+        let text = |at: Address| self.text(at, NAME_AT_MOST).map(|text| text.text);
+        let qualified = self.memory.pointer(kind.plus(of.qualified_name)).ok().and_then(text);
+        let dict = self.memory.pointer(kind.plus(of.dict)).ok();
+        let dict = dict.filter(|dict| self.kind(*dict).ok() == Some(self.types.dict));
+        let module = dict.and_then(|dict| self.dict_item(dict, "__module__")).and_then(text);
+        let qualified = qualified.unwrap_or(name);
+        Some(module.map_or_else(|| qualified.clone(), |module| format!("{module}.{qualified}")))
+    }
+
+    /// The qualified name of a function, or of a method's function.
+    pub fn callable_name(&self, at: Address) -> Option<String> {
+        let kind = self.kind(at).ok()?;
+        let function = match kind {
+            kind if kind == self.types.method => {
+                self.memory.pointer(at.plus(self.layout.objects.method_function)).ok()?
+            }
+            _ => at,
+        };
+        if self.kind(function).ok()? != self.types.function {
+            return None;
+        }
+        let name = self.memory.pointer(function.plus(self.layout.objects.function_name)).ok()?;
+        self.text(name, NAME_AT_MOST).map(|text| text.text)
     }
 
     /// `__name__` of a frame's globals.

@@ -6,7 +6,7 @@
 use spyhole_proc::Address;
 
 use crate::frames::RawFrame;
-use crate::layout::{Begin, Variables};
+use crate::layout::{Begin, StackEnd, Variables};
 use crate::reader::Reader;
 
 /// What lies on a value stack, the lowest first; null for no object.
@@ -42,15 +42,31 @@ impl Reader<'_> {
         };
         let size = self.memory.half(frame.code.plus(of.size)).ok()?;
         let size = u64::from(size).min(SLOTS_AT_MOST);
-        let told = of.end.and_then(|end| self.memory.pointer(frame.address.plus(end)).ok());
-        let used = told
-            .filter(|end| !end.is_null())
-            .map(|end| end.0.wrapping_sub(first.0) / 8)
-            .filter(|used| *used <= size);
+        let used = self.used(frame, first).filter(|used| *used <= size);
         let count = used.unwrap_or(size);
         let bytes = self.memory.bytes(first, count as usize * 8).ok()?;
         let words = bytes.chunks_exact(8).map(|b| b.try_into().map_or(0, u64::from_le_bytes));
         let slots = words.map(|word| self.layout.shape.references.address(word)).collect();
         Some(Operands { slots, exact: used.is_some() })
+    }
+
+    /// How many slots of a frame's value stack, which begins at `first`, are in use; `None` if it does not tell.
+    fn used(&self, frame: &RawFrame, first: Address) -> Option<u64> {
+        let place = frame.address.plus(self.layout.operands.end);
+        let depth = || {
+            let depth = self.memory.half(place).ok()? as i32;
+            u64::try_from(depth).ok()
+        };
+        match self.layout.shape.generators.end {
+            StackEnd::Address => {
+                let end = self.memory.pointer(place).ok().filter(|end| !end.is_null())?;
+                Some(end.0.wrapping_sub(first.0) / 8)
+            }
+            StackEnd::Depth => depth(),
+            StackEnd::BehindLocals => {
+                let locals = frame.address.plus(self.layout.frame.locals);
+                depth()?.checked_sub(first.0.wrapping_sub(locals.0) / 8)
+            }
+        }
     }
 }

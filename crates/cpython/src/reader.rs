@@ -75,6 +75,10 @@ types! {
     function "PyFunction_Type" "function",
     method "PyMethod_Type" "method",
     kind "PyType_Type" "type",
+    frame "PyFrame_Type" "frame",
+    generator "PyGen_Type" "generator",
+    coroutine "PyCoro_Type" "coroutine",
+    async_generator "PyAsyncGen_Type" "async_generator",
     }
     values {
     none "_Py_NoneStruct" "None",

@@ -3,6 +3,8 @@
 //! It knows processes, doors and answers. It knows no terminal, no environment and no arguments: a face hands it
 //! resolved values and shows the models that come back.
 
+mod awaiting;
+mod beyond;
 pub mod cancel;
 mod compare;
 pub mod console;
@@ -23,10 +25,12 @@ mod pause;
 pub mod processes;
 mod received;
 pub mod redaction;
+mod resolving;
 pub mod snapshot;
 pub mod socket;
 mod sources;
 mod starved;
+pub mod suspended;
 pub mod target;
 mod waiting;
 pub mod waits;

@@ -13,7 +13,7 @@ use spyhole_proc::Address;
 use spyhole_proc::memory::{Cached, Live};
 use spyhole_proc::spread::QuickMap;
 
-use crate::model::{Local, ThreadStack};
+use crate::model::{Local, StackFrame};
 use crate::pause::{SeenInterpreter, SeenThread};
 use crate::redaction;
 
@@ -180,10 +180,13 @@ impl<'a> Locals<'a> {
         }
     }
 
-    /// Marks what is not there any more. `threads` are all that were told, in the order in which it was; `again` reads what
+    /// Marks what is not there any more. `frames` are all that were told, in the order in which it was; `again` reads what
     /// is there now.
-    pub(crate) fn check(self, threads: &mut [ThreadStack], again: &Reader<'_>) {
-        let frames = threads.iter_mut().flat_map(|thread| &mut thread.frames);
+    pub(crate) fn check<'f>(
+        self,
+        frames: impl Iterator<Item = &'f mut StackFrame>,
+        again: &Reader<'_>,
+    ) {
         let changed: Arc<str> = CHANGED.into();
         let locals = frames.flat_map(|frame| &mut frame.locals);
         for (local, evidence) in locals.zip(self.evidence) {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::suspended::{GreenletStack, TaskStack};
 use crate::waits::{Deadlock, Wait};
 
 /// A process and, where it matters, one of its interpreters: `PID/INTERP`.
@@ -259,12 +260,15 @@ pub struct ProcessStacks {
     pub interpreters: Vec<InterpreterStacks>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct InterpreterStacks {
     pub id: i64,
     /// Its application group under mod_wsgi.
     pub name: Option<String>,
     pub threads: Vec<ThreadStack>,
+    /// Of asyncio, all that are not done.
+    pub tasks: Vec<TaskStack>,
+    pub greenlets: Vec<GreenletStack>,
 }
 
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::tracer::Tracer;
 use spyhole_proc::{Address, stat::Stat};
 
+use crate::beyond::Candidates;
 use crate::holding::{Frozen, Held};
 
 /// A thread's state with its frames.
@@ -104,6 +105,8 @@ pub(crate) struct View {
     pub(crate) tids: HashMap<i32, i32>,
     /// To tell whose stack an address is on.
     pub(crate) maps: Arc<Maps>,
+    /// Where greenlets may be; `None` if there are none.
+    pub(crate) greenlets: Option<Arc<Candidates>>,
 }
 
 impl View {
@@ -122,7 +125,8 @@ impl View {
             .is_none()
             .then(|| opened.calibrate(memory, tids.keys().copied().collect()));
         let maps = Arc::new(maps);
-        Self { pid, layout, roots, descriptor: descriptor.flatten(), tids, maps }
+        let descriptor = descriptor.flatten();
+        Self { pid, layout, roots, descriptor, tids, maps, greenlets: None }
     }
 
     fn live(&self) -> Live {

@@ -2,40 +2,33 @@
 //!
 //! It turns the addresses that `pause` copied into names, files and lines. Nothing runs in the process.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::thread;
 
 use spyhole_attach::AttachError;
 use spyhole_attach::look::{self, Seen};
-use spyhole_cpython::code::Code;
-use spyhole_cpython::frames::{End, RawFrame};
-use spyhole_cpython::names::ThreadName;
+use spyhole_cpython::frames::End;
 use spyhole_cpython::runtime::RootsError;
 use spyhole_cpython::threads;
-use spyhole_cpython::{Layout, NotPython, OpenError, Opened, Reader, Types};
-use spyhole_proc::Address;
+use spyhole_cpython::{NotPython, OpenError, Opened, Reader, Types};
 use spyhole_proc::elf::file::MappedFiles;
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
-use spyhole_proc::spread::QuickMap;
-use spyhole_proc::tasks::{Activity, Tasks};
-use spyhole_proc::{stat, syscalls};
+use spyhole_proc::stat;
+use spyhole_proc::tasks::Tasks;
 use thiserror::Error;
 
+use crate::beyond::{self, Candidates};
 use crate::holding::Thawed;
 use crate::interpreters::is_meant;
-use crate::locals::{self, Locals, Wanted};
-use crate::model::{
-    ErrorKind, EvalError, InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
-    ThreadState,
-};
+use crate::locals::{self, Wanted};
+use crate::model::{ErrorKind, EvalError, InterpreterStacks, ProcessStacks};
 pub use crate::pause::Pause;
-use crate::pause::{Moment, SeenThread, View};
+use crate::pause::{Moment, View};
+use crate::resolving::{Done, Named, Plan, Share};
 use crate::sources::Sources;
 use crate::waiting::{self, Waiting};
-use crate::{deadlocks, failure, interpreters, target::Target};
+use crate::{awaiting, deadlocks, failure, interpreters, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -131,13 +124,19 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     let (opened, maps) = open(process, &memory)?;
     let types = opened.types(&memory);
     let tids = live.by_inner_id().map_err(|_| AttachError::Gone { pid })?;
-    let view = View::new(pid, &live, &opened, tids, maps);
+    let mut view = View::new(pid, &live, &opened, tids, maps);
+    view.greenlets = {
+        let reader = Reader { memory: &memory, layout: &view.layout, types: &types };
+        Candidates::of(&reader, &view, &live, &view.maps)
+    };
     let before = Cached::new(live);
     let mut moment = view.moment(options.pause, &|memory, seen| {
         if let Some(wanted) = options.locals {
             let steady = Reader { memory: &before, layout: &view.layout, types: &types };
             locals::rehearse(memory, steady, seen, wanted);
         }
+        let steady = Reader { memory: &before, layout: &view.layout, types: &types };
+        beyond::rehearse(memory, steady, &view, seen);
     });
     let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
@@ -172,7 +171,11 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
     let opened = Opened::of(&memory, runtime, version)?;
     let types = opened.types(&memory);
     let tids = process.by_inner_id().unwrap_or_default();
-    let view = View::new(pid, process, &opened, tids, maps.clone());
+    let mut view = View::new(pid, process, &opened, tids, maps.clone());
+    view.greenlets = {
+        let reader = Reader { memory: &memory, layout: &view.layout, types: &types };
+        Candidates::of(&reader, &view, process, maps)
+    };
     let moment = view.still(process);
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
@@ -192,21 +195,6 @@ pub enum StillError {
     NotInitialised,
     #[error(transparent)]
     Unknown(#[from] OpenError),
-}
-
-/// How local variables are told.
-#[derive(Clone, Copy)]
-struct Plan {
-    wanted: Wanted,
-    /// The process runs meanwhile: what was not copied at one moment is looked at again.
-    changes: bool,
-}
-
-/// One thread of a moment, and what is known of it already.
-struct Named<'a> {
-    thread: &'a SeenThread,
-    name: Option<&'a ThreadName>,
-    holds_gil: bool,
 }
 
 /// Looks up what the addresses of a moment mean. `later` reads what is there then; `None` where nothing can change.
@@ -283,12 +271,17 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
     let (told, activities): (Vec<_>, Vec<_>) =
         tell(&share, &named, &moment.memory).into_iter().unzip();
     let mut told = told.into_iter();
+    let beyond = beyond::see(reader, &moment.memory, view, &moment.interpreters, later.is_some());
+    notes.extend(beyond.notes.iter().cloned());
     let interpreters = moment.interpreters.iter().map(|interpreter| InterpreterStacks {
         id: interpreter.state.id,
         name: interpreters::group(&reader, &interpreter.state),
         threads: told.by_ref().take(interpreter.threads.len()).collect(),
+        tasks: Vec::new(),
+        greenlets: Vec::new(),
     });
     let mut interpreters: Vec<InterpreterStacks> = interpreters.collect();
+    awaiting::tell(&share, reader, &moment.memory, &beyond, &mut interpreters);
     let threads = waiting::subjects(&moment.interpreters, &interpreters, &activities);
     let found = waiting::all(&mut Waiting::new(reader, view), &threads);
     let later = later.map(|memory| Reader { memory, ..reader });
@@ -309,202 +302,5 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         notes,
         deadlocks,
         interpreters,
-    }
-}
-
-/// What a thread does: as it is told, and as the kernel tells it.
-type Done = (ThreadStack, Option<Activity>);
-
-/// What those need who share in the work: a process with many frames is divided, thread by thread.
-struct Share<'a, T> {
-    layout: &'a Layout,
-    types: &'a Types,
-    view: &'a View,
-    tasks: &'a T,
-    /// The whole process is stopped by a signal.
-    stopped: bool,
-    /// States whose numbers may be another thread's.
-    doubtful: HashSet<Address>,
-    plan: Option<Plan>,
-}
-
-impl<T: Tasks> Share<'_, T> {
-    /// All threads, in their order.
-    fn all<M>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<Done>
-    where
-        M: ReadMemory + Clone + Send,
-        T: Sync,
-    {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut parts = divided(named, cores.min(SHARES_AT_MOST)).into_iter();
-        let Some(first) = parts.next() else { return Vec::new() };
-        thread::scope(|scope| {
-            let rest: Vec<_> = parts
-                .map(|part| {
-                    let memory = memory.fork();
-                    scope.spawn(move || self.part(part, &memory))
-                })
-                .collect();
-            let mut told = self.part(first, memory);
-            for part in rest {
-                told.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            told
-        })
-    }
-
-    fn part<M: ReadMemory + Clone>(&self, named: &[Named<'_>], memory: &Cached<M>) -> Vec<Done> {
-        let reader = Reader { memory, layout: self.layout, types: self.types };
-        let (steady, again) = (memory.anew(), memory.anew());
-        let beyond = || memory.went_beyond();
-        let frames = named.iter().map(|one| one.thread.stack.frames.len()).sum();
-        let locals = self.plan.map(|plan| match plan.changes {
-            true => Locals::new(reader, Reader { memory: &steady, ..reader }, plan.wanted)
-                .telling(&beyond, frames),
-            false => Locals::new(reader, reader, plan.wanted),
-        });
-        let mut resolver = Resolver {
-            reader,
-            share: self,
-            codes: QuickMap::default(),
-            modules: QuickMap::default(),
-            frames: QuickMap::default(),
-            locals,
-        };
-        let (mut threads, activities): (Vec<_>, Vec<_>) =
-            named.iter().map(|one| resolver.thread(one)).unzip();
-        if let Some(locals) = resolver.locals
-            && self.plan.is_some_and(|plan| plan.changes)
-        {
-            locals.check(&mut threads, &Reader { memory: &again, ..reader });
-        }
-        threads.into_iter().zip(activities).collect()
-    }
-}
-
-/// So many look things up at the same time; more would each have to find out what the others know.
-const SHARES_AT_MOST: usize = 4;
-/// Frames for which another is worth its while.
-const FRAMES_OF_SHARE: usize = 500;
-
-/// Parts with about as many frames each, at most so many.
-fn divided<'n, 'a>(named: &'n [Named<'a>], most: usize) -> Vec<&'n [Named<'a>]> {
-    let frames = |named: &[Named<'_>]| -> usize {
-        named.iter().map(|one| one.thread.stack.frames.len()).sum()
-    };
-    let all = frames(named);
-    let mut count = (all / FRAMES_OF_SHARE).clamp(1, most);
-    let mut rest = named;
-    let mut parts = Vec::with_capacity(count);
-    let mut left = all;
-    while count > 1 {
-        let mut taken = 0;
-        let end = rest.iter().position(|one| {
-            let enough = taken >= left / count;
-            taken += one.thread.stack.frames.len();
-            enough
-        });
-        let (part, later) = rest.split_at(end.unwrap_or(rest.len()));
-        left -= frames(part);
-        parts.push(part);
-        rest = later;
-        count -= 1;
-    }
-    parts.push(rest);
-    parts
-}
-
-/// Remembers what was looked up: many frames run the same code.
-struct Resolver<'a, T> {
-    reader: Reader<'a>,
-    share: &'a Share<'a, T>,
-    codes: QuickMap<Address, Option<Code>>,
-    modules: QuickMap<Address, Option<Arc<str>>>,
-    /// Frames by what they run, where they are in it, and their globals; without their locals.
-    frames: QuickMap<(Address, u64, Address), StackFrame>,
-    locals: Option<Locals<'a>>,
-}
-
-impl<T: Tasks> Resolver<'_, T> {
-    fn thread(&mut self, one: &Named<'_>) -> Done {
-        let Named { thread, name, holds_gil } = *one;
-        let Share { view, tasks, stopped, doubtful, .. } = self.share;
-        let tid = view.tid(self.reader.memory, &thread.state, doubtful);
-        let activity = tid.and_then(|tid| tasks.activity(tid));
-        let (state, syscall) = match tid {
-            Some(_) if *stopped => (ThreadState::Stopped, None),
-            Some(_) => doing(activity),
-            None => (ThreadState::Unknown, None),
-        };
-        let native_name = || Some(String::from_utf8_lossy(&tasks.name(tid?)?).into_owned());
-        let told = ThreadStack {
-            native_id: tid,
-            ident: thread.state.ident,
-            name: name.and_then(|known| known.name.clone()).or_else(native_name),
-            daemon: name.and_then(|known| known.daemon),
-            state,
-            syscall,
-            holds_gil,
-            waits_for: None,
-            torn: thread.moved || thread.stack.end == End::Torn,
-            cut: thread.stack.end == End::Cut,
-            frames: thread.stack.frames.iter().map(|frame| self.frame(frame)).collect(),
-        };
-        (told, activity)
-    }
-
-    fn frame(&mut self, frame: &RawFrame) -> StackFrame {
-        let key = (frame.code, frame.position, frame.globals);
-        let mut resolved = match self.frames.get(&key) {
-            Some(known) => known.clone(),
-            None => {
-                let resolved = self.resolve(frame);
-                self.frames.insert(key, resolved.clone());
-                resolved
-            }
-        };
-        if let Some(locals) = &mut self.locals
-            && resolved.function.is_some()
-        {
-            (resolved.locals, resolved.locals_cut) = locals.of(frame);
-        }
-        resolved
-    }
-
-    fn resolve(&mut self, frame: &RawFrame) -> StackFrame {
-        let reader = self.reader;
-        let code =
-            self.codes.entry(frame.code).or_insert_with(|| Code::read(&reader, frame.code).ok());
-        let Some(code) = code else { return StackFrame::default() };
-        let location = code.location(&reader, frame);
-        let module = self
-            .modules
-            .entry(frame.globals)
-            .or_insert_with(|| reader.module_name(frame.globals).map(Arc::from))
-            .clone();
-        StackFrame {
-            function: Some(code.function.clone()),
-            module,
-            file: Some(code.file.clone()),
-            line: location.line,
-            end_line: location.end_line,
-            column: location.column,
-            end_column: location.end_column,
-            source: SourceLine::Unknown,
-            locals: Vec::new(),
-            locals_cut: false,
-        }
-    }
-}
-
-fn doing(activity: Option<Activity>) -> (ThreadState, Option<String>) {
-    match activity {
-        Some(Activity::Blocked { number, .. }) => {
-            let name = syscalls::name(number).map_or_else(|| number.to_string(), str::to_owned);
-            (ThreadState::Waiting, Some(name))
-        }
-        Some(Activity::Running) => (ThreadState::Running, None),
-        Some(Activity::Faulting) => (ThreadState::Waiting, None),
-        None => (ThreadState::Unknown, None),
     }
 }

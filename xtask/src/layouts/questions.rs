@@ -85,7 +85,15 @@ pub(super) const QUESTIONS: &[Question] = &[
     ),
     ask("frame.of_object", &["offsetof(PyFrameObject, f_frame)"]),
     ask("frame.operands", &["offsetof(PyFrameObject, f_valuestack)"]),
-    ask("frame.operands_end", &["offsetof(_PyInterpreterFrame, stackpointer)"]),
+    ask(
+        "frame.suspended_end",
+        &[
+            "offsetof(_PyInterpreterFrame, stackpointer)",
+            "offsetof(_PyInterpreterFrame, stacktop)",
+            "offsetof(PyFrameObject, f_stackdepth)",
+            "offsetof(PyFrameObject, f_stacktop)",
+        ],
+    ),
     ask("frame.block_count", &["offsetof(PyFrameObject, f_iblock)"]),
     ask("frame.blocks", &["offsetof(PyFrameObject, f_blockstack)"]),
     ask("code.name", &["offsetof(PyCodeObject, co_name)"]),
@@ -164,6 +172,25 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("member.kind", &["offsetof(PyMemberDef, type)"]),
     ask("member.offset", &["offsetof(PyMemberDef, offset)"]),
     ask("generator.qualified_name", &["offsetof(PyGenObject, gi_qualname)"]),
+    ask(
+        "generator.frame",
+        &["offsetof(PyGenObject, gi_iframe)", "offsetof(PyGenObject, gi_frame)"],
+    ),
+    // Where neither the generator nor its frame has a state, it has a flag.
+    ask(
+        "generator.state",
+        &[
+            "offsetof(PyGenObject, gi_frame_state)",
+            "offsetof(PyGenObject, gi_running)",
+            "offsetof(PyFrameObject, f_state)",
+        ],
+    ),
+    ask("function.closure", &["offsetof(PyFunctionObject, func_closure)"]),
+    ask("type.subclasses", &["offsetof(PyTypeObject, tp_subclasses)"]),
+    ask("gc.head", &["sizeof(PyGC_Head)"]),
+    ask("thread.running_task", &["offsetof(struct _PyThreadStateImpl, asyncio_running_task)"]),
+    ask("thread.tasks", &["offsetof(struct _PyThreadStateImpl, asyncio_tasks_head)"]),
+    ask("interpreter.tasks", &["offsetof(PyInterpreterState, asyncio_tasks_head)"]),
     ask("weakref.object", &["offsetof(PyWeakReference, wr_object)"]),
     ask("date.data", &["offsetof(PyDateTime_Date, data)"]),
     ask("time.has_zone", &["offsetof(PyDateTime_Time, hastzinfo)"]),
@@ -254,6 +281,9 @@ pub(super) const HEAD: &str = r#"#define Py_BUILD_CORE 1
 #endif
 #if HAS("internal/pycore_interpframe_structs.h")
 #include "internal/pycore_interpframe_structs.h"
+#endif
+#if HAS("internal/pycore_tstate.h")
+#include "internal/pycore_tstate.h"
 #endif
 #if HAS("internal/pycore_dict.h")
 #include "internal/pycore_dict.h"

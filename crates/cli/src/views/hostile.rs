@@ -196,8 +196,18 @@ fn process() -> ProcessStacks {
         notes: vec![evil()],
         deadlocks: vec![deadlock()],
         interpreters: vec![
-            InterpreterStacks { id: 0, name: None, threads: vec![thread.clone(), thread] },
-            InterpreterStacks { id: 1, name: Some(evil()), threads: Vec::new() },
+            InterpreterStacks {
+                id: 0,
+                name: None,
+                threads: vec![thread.clone(), thread],
+                ..InterpreterStacks::default()
+            },
+            InterpreterStacks {
+                id: 1,
+                name: Some(evil()),
+                threads: Vec::new(),
+                ..InterpreterStacks::default()
+            },
         ],
     }
 }

@@ -6,6 +6,7 @@
 mod details;
 mod numbers;
 mod operands;
+mod suspended;
 mod table;
 
 use spyhole_proc::Address;
@@ -17,6 +18,10 @@ use crate::published::Published;
 pub use details::{Details, Unlisted};
 pub use numbers::Numbers;
 pub use operands::{Begin, Blocks, Operands};
+pub use suspended::{
+    Awaiting, FUTURE_LOOP, GREENLET, GeneratorFrame, GeneratorStates, Generators, GreenletPlaces,
+    SOCKET_DESCRIPTOR, StackEnd, Suspended, TaskLists, Tasks, WRAPPED,
+};
 pub use table::versions;
 
 /// Why there is no layout for a process.
@@ -169,6 +174,7 @@ pub struct Shape {
     pub instance_dicts: InstanceDicts,
     pub integers: Integers,
     pub locks: Locks,
+    pub generators: Generators,
     pub reprs: Reprs,
     /// Frames with this owner or a higher one are none of Python's: the interpreter made them for itself.
     pub entry_owner: Option<u8>,
@@ -330,6 +336,7 @@ pub struct Layout {
     pub dict: Dict,
     pub objects: Objects,
     pub details: Details,
+    pub suspended: Suspended,
 }
 
 impl Layout {
@@ -455,6 +462,7 @@ impl Layout {
                 pointer: n.get("text.pointer")?,
             },
             details: Details::build(n)?,
+            suspended: Suspended::build(n, version)?,
             operands: Operands::build(n)?,
             dict: Dict {
                 used: n.get("dict.used")?,

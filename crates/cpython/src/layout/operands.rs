@@ -23,8 +23,8 @@ pub enum Blocks {
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
     pub begin: Begin,
-    /// Where the frame tells how much of its stack is in use.
-    pub end: Option<u64>,
+    /// Where the frame tells how much of its stack is in use, in the way of [`super::StackEnd`].
+    pub end: u64,
     /// In a code object: how large the stack can get.
     pub size: u64,
     pub blocks: Blocks,
@@ -42,7 +42,7 @@ impl Operands {
         };
         Ok(Self {
             begin: n.find("frame.operands").map_or(Begin::BehindVariables, Begin::Told),
-            end: n.find("frame.operands_end"),
+            end: n.get("frame.suspended_end")?,
             size: n.get("code.stack_size")?,
             blocks,
         })

@@ -3,6 +3,10 @@
 //! A new version is a row here and a file beside it. Nothing else in this program asks for a version's number.
 
 use super::numbers::Numbers;
+use super::suspended::{
+    GENERATORS_ELEVEN, GENERATORS_FIFTEEN, GENERATORS_FOURTEEN, GENERATORS_OLDEST, GENERATORS_TEN,
+    GENERATORS_THIRTEEN,
+};
 use super::{
     ChainKind, DictKeys, Gil, InstanceDicts, Integers, Lines, Locks, Position, References, Reprs,
     Shape,
@@ -26,6 +30,7 @@ const OLDEST: Shape = Shape {
     instance_dicts: InstanceDicts::TypeOffset,
     integers: Integers::SignedSize,
     locks: Locks::Byte,
+    generators: GENERATORS_OLDEST,
     reprs: Reprs {
         unicode: 90,
         exception_comma: true,
@@ -56,13 +61,15 @@ const EIGHT: Shape = Shape { reprs: Reprs { unicode: 121, ..SEVEN.reprs }, ..SEV
 
 const NINE: Shape = Shape { reprs: Reprs { unicode: 130, ..EIGHT.reprs }, ..EIGHT };
 
-const TEN: Shape = Shape { position: Position::Words, lines: Lines::Ranges, ..NINE };
+const TEN: Shape =
+    Shape { position: Position::Words, lines: Lines::Ranges, generators: GENERATORS_TEN, ..NINE };
 
 const ELEVEN: Shape = Shape {
     chain: ChainKind::CFrame,
     position: Position::Pointer,
     lines: Lines::Locations,
     dict_keys: DictKeys::Logarithm,
+    generators: GENERATORS_ELEVEN,
     instance_dicts: InstanceDicts::ValuesBefore,
     reprs: Reprs { unicode: 140, ..TEN.reprs },
     ..TEN
@@ -82,6 +89,7 @@ const TWELVE: Shape = Shape {
 const THIRTEEN: Shape = Shape {
     chain: ChainKind::Current,
     instance_dicts: InstanceDicts::Inline,
+    generators: GENERATORS_THIRTEEN,
     inherits_ids: false,
     reprs: Reprs { unicode: 151, ..TWELVE.reprs },
     ..TWELVE
@@ -90,12 +98,16 @@ const THIRTEEN: Shape = Shape {
 const FOURTEEN: Shape = Shape {
     references: References::Tagged,
     locks: Locks::Mutex,
+    generators: GENERATORS_FOURTEEN,
     reprs: Reprs { unicode: 160, ..THIRTEEN.reprs },
     ..THIRTEEN
 };
 
-const FIFTEEN: Shape =
-    Shape { reprs: Reprs { unicode: 170, bytearray_quotes: false, ..FOURTEEN.reprs }, ..FOURTEEN };
+const FIFTEEN: Shape = Shape {
+    generators: GENERATORS_FIFTEEN,
+    reprs: Reprs { unicode: 170, bytearray_quotes: false, ..FOURTEEN.reprs },
+    ..FOURTEEN
+};
 
 const ROWS: &[Row] = &[
     Row { minor: 6, numbers: include_str!("rows/cpython-3.6.txt"), shape: OLDEST },

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use spyhole_proc::memory::text_with_room;
 use spyhole_proc::spread::QuickMap;
-use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
+use spyhole_session::model::{
+    InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
+};
+use spyhole_session::suspended::{GreenletStack, TaskStack};
 
 use super::waits;
 
@@ -26,7 +29,6 @@ pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
 fn room(process: &ProcessStacks) -> usize {
     const FRAME: usize = 400;
     const LOCAL: usize = 80;
-    let threads = process.interpreters.iter().flat_map(|interpreter| &interpreter.threads);
     let frame = |frame: &StackFrame| {
         let lengths = frame
             .locals
@@ -34,7 +36,14 @@ fn room(process: &ProcessStacks) -> usize {
             .map(|local| local.name.len() + local.type_name.len() + local.repr.len() + LOCAL);
         FRAME + lengths.sum::<usize>()
     };
-    threads.map(|thread| FRAME + thread.frames.iter().map(frame).sum::<usize>()).sum()
+    let stack = |frames: &[StackFrame]| FRAME + frames.iter().map(frame).sum::<usize>();
+    let of = |interpreter: &InterpreterStacks| {
+        let threads = interpreter.threads.iter().map(|one| stack(&one.frames)).sum::<usize>();
+        let tasks = interpreter.tasks.iter().map(|one| stack(&one.frames)).sum::<usize>();
+        let greenlets = interpreter.greenlets.iter().map(|one| stack(&one.frames)).sum::<usize>();
+        threads + tasks + greenlets
+    };
+    process.interpreters.iter().map(of).sum()
 }
 
 /// Items with commas between them, each on a line of its own.
@@ -94,10 +103,12 @@ fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
     });
     open(out, &fields, "interpreters");
     each(out, 4, &process.interpreters, |out, interpreter| {
-        let fields =
-            json!({"id": interpreter.id, "name": interpreter.name, "tasks": [], "greenlets": []});
-        open(out, &fields, "threads");
+        open(out, &json!({"id": interpreter.id, "name": interpreter.name}), "threads");
         each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
+        out.push_str("],\"tasks\":[");
+        each(out, 6, &interpreter.tasks, |out, task| task_json(out, told, task));
+        out.push_str("],\"greenlets\":[");
+        each(out, 6, &interpreter.greenlets, |out, one| greenlet_json(out, told, one));
         out.push_str("]}");
     });
     out.push_str("]}");
@@ -123,8 +134,51 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
         "torn": thread.torn,
         "truncated": thread.cut,
     });
-    open(out, &fields, "frames");
-    each(out, 8, &thread.frames, |out, frame| {
+    stack_json(out, told, &fields, &thread.frames);
+}
+
+fn task_json(out: &mut String, told: &mut Told, task: &TaskStack) {
+    let fields = json!({
+        "id": address(task.id),
+        "name": task.name,
+        "coroutine": task.coroutine,
+        "state": task.state.name(),
+        "event_loop": address(task.event_loop),
+        "thread": task.thread,
+        "awaits": task.awaits.as_ref().map(waits::wait_json),
+        "awaited_by": task.awaited_by.iter().map(waits::task_json).collect::<Json>(),
+        "torn": task.torn,
+        "truncated": task.cut,
+    });
+    stack_json(out, told, &fields, &task.frames);
+}
+
+fn greenlet_json(out: &mut String, told: &mut Told, one: &GreenletStack) {
+    let fields = json!({
+        "id": address(one.id),
+        "name": one.name,
+        "type": one.type_name,
+        "ident": one.ident,
+        "state": one.state.name(),
+        "role": one.role.name(),
+        "parent": one.parent.map(address),
+        "main": one.main.map(address),
+        "thread": one.thread,
+        "waits_for": one.waits_for.as_ref().map(waits::wait_json),
+        "torn": one.torn,
+        "truncated": one.cut,
+    });
+    stack_json(out, told, &fields, &one.frames);
+}
+
+/// As `id()` of the process would give it, in the form in which values show addresses.
+fn address(at: u64) -> String {
+    format!("{at:#x}")
+}
+
+fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackFrame]) {
+    open(out, fields, "frames");
+    each(out, 8, frames, |out, frame| {
         match told.0.entry(FrameKey::of(frame)) {
             Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
             Entry::Vacant(new) => {

@@ -99,10 +99,12 @@ fn several_interpreters() {
         id,
         name: None,
         threads: vec![thread("sub", 4100 + id as i32, idle())],
+        ..InterpreterStacks::default()
     };
-    process
-        .interpreters
-        .extend([inside(1), InterpreterStacks { id: 2, name: None, threads: vec![] }]);
+    process.interpreters.extend([
+        inside(1),
+        InterpreterStacks { id: 2, name: None, threads: vec![], ..InterpreterStacks::default() },
+    ]);
     insta::assert_snapshot!("interpreters_80", shown(&[process.clone()], false, 80));
     process.interpreters.truncate(2);
     let mut other = process.clone();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 use spyhole_session::model::ProcessStacks;
+use spyhole_session::suspended::TaskName;
 use spyhole_session::waits::{Deadlock, Line, Owner, ThreadName, Wait, WaitKind};
 
 use super::counted;
@@ -35,6 +36,10 @@ pub(super) fn wait_json(wait: &Wait) -> Json {
 
 fn thread_json(thread: &ThreadName) -> Json {
     json!({"native_id": thread.native_id, "ident": thread.ident, "name": thread.name})
+}
+
+pub(super) fn task_json(task: &TaskName) -> Json {
+    json!({"id": format!("{:#x}", task.id), "name": task.name})
 }
 
 fn place_json(place: Option<&Line>) -> Json {
