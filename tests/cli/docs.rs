@@ -190,6 +190,11 @@ fn stack() {
 }
 
 #[test]
+fn get() {
+    check("docs/get.md");
+}
+
+#[test]
 fn eval() {
     check("docs/eval.md");
 }
@@ -197,6 +202,11 @@ fn eval() {
 #[test]
 fn console() {
     check("docs/console.md");
+}
+
+#[test]
+fn trace() {
+    check("docs/trace.md");
 }
 
 #[test]

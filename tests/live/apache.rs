@@ -59,6 +59,11 @@ struct Server {
 impl Server {
     /// `None`, with the reason written down, where the packages are not installed.
     fn start(test: &str, daemons: usize) -> Option<Self> {
+        Self::serving(test, daemons, SITE, "books.example|/", "")
+    }
+
+    /// The same with another script, in that application group, and with more lines in its configuration.
+    fn serving(test: &str, daemons: usize, site: &str, group: &str, more: &str) -> Option<Self> {
         let django = Path::new("/usr/lib/python3/dist-packages/django").exists();
         let wsgi = Path::new(MODULES).join("mod_wsgi.so").exists();
         let status = fs::read_to_string("/proc/self/status").expect("it is there");
@@ -71,7 +76,10 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("spyhole-{test}-{}", std::process::id()));
         let place = folder.display();
         fs::create_dir_all(folder.join("run")).expect("a folder");
-        fs::write(folder.join("site.wsgi"), SITE).expect("a file");
+        fs::write(folder.join("site.wsgi"), site).expect("a file");
+        let package = spyhole_testkit::place::workspace().join("crates/agent/python/spyhole");
+        let copied = Command::new("cp").arg("-r").arg(package).arg(&folder).status();
+        assert!(copied.expect("cp starts").success());
         // The daemons are another user.
         let open = Command::new("chmod").args(["-R", "a+rwX"]).arg(&folder).status();
         assert!(open.expect("chmod starts").success());
@@ -86,9 +94,9 @@ impl Server {
             "ServerRoot {place}/run\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile httpd.pid\n\
              ErrorLog error.log\n{}{}{}User www-data\nGroup www-data\nWSGISocketPrefix {place}/run/wsgi\n\
              WSGIDaemonProcess site processes={daemons} threads=3 display-name={name}\n\
-             WSGIImportScript {place}/site.wsgi process-group=site application-group=books.example|/\n\
-             WSGIScriptAlias / {place}/site.wsgi process-group=site application-group=books.example|/\n\
-             <Directory {place}>\nRequire all granted\n</Directory>\n",
+             WSGIImportScript {place}/site.wsgi process-group=site application-group={group}\n\
+             WSGIScriptAlias / {place}/site.wsgi process-group=site application-group={group}\n\
+             <Directory {place}>\nRequire all granted\n</Directory>\n{more}\n",
             load("mpm_event"),
             load("authz_core"),
             load("wsgi"),
@@ -177,6 +185,7 @@ fn the_odd_daemon(daemons: usize) {
     assert_eq!(report["not_loaded"].as_array().expect("a list").len(), daemons, "{report:#}");
     let place = &members(odd)[0];
     let (pid, _) = place.split_once('/').expect("PID/INTERP");
+    looked_at(&server, place, daemons);
     // By the name that mod_wsgi gives it.
     let group = format!("{pid}/books.example|/");
     run(["eval", &group, "mod_wsgi.application_group, django.contrib.admin.__name__"])
@@ -191,6 +200,75 @@ fn the_odd_daemon(daemons: usize) {
     let stacks = run(["stack", &group, "--json"]).json();
     assert_eq!(stacks[0]["interpreters"][0]["name"], "books.example|/", "{stacks:#}");
     server.serves();
+}
+
+/// A site that wants a doorbell, and tells what became of it.
+const PREPARED: &str = r#"
+import os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+import spyhole
+try:
+    spyhole.install(locals={"given": 42})
+    told = "installed"
+except RuntimeError as error:
+    told = str(error)
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(len(told)))])
+    return [told.encode()]
+
+open(os.path.join(os.path.dirname(__file__), "run", "ready.%d" % os.getpid()), "w").close()
+"#;
+
+/// None can be had here, whatever is allowed: the main thread runs no Python that could hear it.
+#[test]
+fn doorbells_are_refused() {
+    const ALLOWED: &str = "WSGIRestrictSignal Off";
+    let groups = [("%{GLOBAL}", ""), ("books.example|/", ""), ("%{GLOBAL}", ALLOWED)];
+    for (number, (group, more)) in groups.into_iter().enumerate() {
+        let test = format!("apache-bell-{number}");
+        let Some(server) = Server::serving(&test, 1, PREPARED, group, more) else { return };
+        let answer = server.get().expect("it answers");
+        assert!(answer.contains("mod_wsgi lets nobody set a signal handler"), "{answer}");
+        let ran = run(["eval", &server.name, "1", "--door", "doorbell", "--yes"]);
+        ran.failed(1, "it has no doorbell");
+        server.get().expect("it goes on");
+    }
+}
+
+/// The same from outside, while all daemons are stopped by a signal: nothing can run in them.
+fn looked_at(server: &Server, odd: &str, daemons: usize) {
+    let rows = run(["ps", &server.name, "--json"]).json();
+    let pids = rows.as_array().expect("a list").iter();
+    let pids: Vec<String> = pids.map(|row| row["pid"].to_string()).collect();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").arg(name).args(&pids).status();
+        assert!(sent.expect("kill starts").success());
+    };
+    signal("-STOP");
+    let path = "django.contrib.admin.sites.site._registry";
+    let ran = run(["get", &server.name, path, "--json"]);
+    let text = run(["get", &server.name, path]);
+    let settings = run(["get", &server.name, "django.conf.settings.INSTALLED_APPS[1]"]);
+    signal("-CONT");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.json();
+    assert_eq!(report["not_loaded"].as_array().expect("a list").len(), daemons, "{report:#}");
+    let missing = "- missing key <class 'django.contrib.auth.models.Group'>";
+    let extra = missing.replace("- missing", "+ extra");
+    // Of two, either may be the majority.
+    assert!(
+        text.data.contains(missing) || (daemons == 2 && text.data.contains(&extra)),
+        "{text:?}"
+    );
+    if daemons > 2 {
+        assert_eq!(report["groups"][1]["members"], serde_json::json!([odd]), "{report:#}");
+        assert!(
+            text.data.starts_with(&format!("{odd} differs (1 of {daemons}):\n  {missing}")),
+            "{text:?}"
+        );
+    }
+    assert!(settings.data.contains("'django.contrib.auth'"), "{settings:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn within(test: &str, python: &Interpreter, namespaces: &[&str]) -> Option<Subje
     Some(Subject::serving(Start::new(python, "quiet").within(namespaces.iter().copied())))
 }
 
-fn is_allowed(namespaces: &[&str]) -> bool {
+pub(crate) fn is_allowed(namespaces: &[&str]) -> bool {
     let made = Command::new("unshare").args(namespaces).args(["--fork", "--", "true"]).output();
     made.is_ok_and(|output| output.status.success())
 }

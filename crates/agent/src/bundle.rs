@@ -27,10 +27,35 @@ pub const CONTROL: Feature =
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
+/// Which function or line somebody means, by name.
+pub const SITES: Feature =
+    Feature { name: "sites", source: include_str!("../python/spyhole/_sites.py") };
+/// The code behind FILE:LINE.
+pub const LINES: Feature =
+    Feature { name: "lines", source: include_str!("../python/spyhole/_lines.py") };
+/// Code of the program with calls compiled into it.
+pub const REWRITE: Feature =
+    Feature { name: "rewrite", source: include_str!("../python/spyhole/_rewrite.py") };
+/// Functions get other code, and their own again.
+pub const EXCHANGE: Feature =
+    Feature { name: "exchange", source: include_str!("../python/spyhole/_exchange.py") };
+/// What is told of a passing.
+pub const HITS: Feature =
+    Feature { name: "hits", source: include_str!("../python/spyhole/_hits.py") };
+/// The `trace` request and what belongs to it.
+pub const TRACE: Feature =
+    Feature { name: "trace", source: include_str!("../python/spyhole/_trace.py") };
+
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
-pub const FOR_EVAL: [Feature; 4] = [STATEMENTS, RENDER, RAISED, CONTROL];
-/// Everything there is.
-pub const ALL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
+pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL];
+/// What a conversation at a prompt may need.
+pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
+/// What watches calls and lines.
+pub const FOR_TRACE: &[Feature] =
+    &[RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
+/// Everything there is, in the order in which it is compiled.
+pub const ALL: [Feature; 11] =
+    [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.
@@ -42,6 +67,7 @@ pub const LIVE: Part = &[
     ("spyhole._live", include_str!("../python/spyhole/_live.py")),
     ("spyhole._places", include_str!("../python/spyhole/_places.py")),
     ("spyhole._prompt", include_str!("../python/spyhole/_prompt.py")),
+    ("spyhole._interrupts", include_str!("../python/spyhole/_interrupts.py")),
     ("spyhole._output", include_str!("../python/spyhole/_output.py")),
     ("spyhole._records", include_str!("../python/spyhole/_records.py")),
     ("spyhole.debugtools", include_str!("../python/spyhole/debugtools.py")),
@@ -56,6 +82,7 @@ pub const DOORBELL: Part = &[
     ("spyhole._peers", include_str!("../python/spyhole/_peers.py")),
     ("spyhole._places", include_str!("../python/spyhole/_places.py")),
     ("spyhole._prompt", include_str!("../python/spyhole/_prompt.py")),
+    ("spyhole._interrupts", include_str!("../python/spyhole/_interrupts.py")),
     ("spyhole._output", include_str!("../python/spyhole/_output.py")),
     ("spyhole._records", include_str!("../python/spyhole/_records.py")),
     ("spyhole.debugtools", include_str!("../python/spyhole/debugtools.py")),

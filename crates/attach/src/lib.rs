@@ -26,6 +26,8 @@ pub struct Options {
     pub door: Option<String>,
     /// Attach although its owner switched remote debugging off (3.14+).
     pub override_opt_out: bool,
+    /// A prepared process is to call back to this port of the loopback.
+    pub port: Option<u16>,
     /// How long to look for a safe moment.
     pub patience: Duration,
     /// Where the agent is to run.

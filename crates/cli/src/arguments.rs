@@ -19,6 +19,7 @@ use crate::commands;
     after_help = "Examples:\n  \
                   spyhole ps                                   which Python processes are there\n  \
                   spyhole stack 4123                           what each of its threads does\n  \
+                  spyhole get 4123 shop.cache                  an object by its path, with nothing run\n  \
                   spyhole eval 4123 'len(cache)'               ask one process\n  \
                   spyhole eval gunicorn 'settings.DEBUG' --yes ask all workers, the odd one out comes first\n  \
                   spyhole console 4123                         a Python prompt inside the process\n  \
@@ -79,6 +80,9 @@ pub(crate) struct Entry {
     /// Enter by this door and no other (see `spyhole help doors`)
     #[arg(long, value_name = "NAME", value_parser = ["doorbell", "thread"], display_order = 800)]
     pub(crate) door: Option<String>,
+    /// A prepared process calls back to this port of the loopback: that of its `install(port=)`
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), display_order = 802)]
+    pub(crate) port: Option<u16>,
     /// Enter although the process was started with remote debugging switched off (Python 3.14+; your own processes only)
     #[arg(long, display_order = 801)]
     pub(crate) override_opt_out: bool,
@@ -86,8 +90,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn reach(&self) -> spyhole_session::evaluate::Reach {
+        // Nothing but a doorbell has a port.
+        let bell = || self.port.map(|_| "doorbell".to_owned());
         spyhole_session::evaluate::Reach {
-            door: self.door.clone(),
+            door: self.door.clone().or_else(bell),
+            port: self.port,
             override_opt_out: self.override_opt_out,
             ..Default::default()
         }
@@ -98,8 +105,10 @@ impl Entry {
 pub(crate) enum Command {
     Ps(commands::ps::Ps),
     Stack(commands::stack::Stack),
+    Get(commands::get::Get),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Trace(commands::trace::Trace),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

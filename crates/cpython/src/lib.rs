@@ -8,6 +8,7 @@ pub mod dicts;
 pub mod frames;
 pub mod generators;
 pub mod greenlets;
+pub mod heap;
 pub mod instances;
 pub mod integers;
 pub mod layout;

@@ -86,6 +86,11 @@ impl Variables {
         Ok(Self { names, in_dict: flags & OPTIMIZED == 0 })
     }
 
+    /// The names of those that belong to a function around it, in the order of its `__closure__`.
+    pub fn free(&self) -> impl Iterator<Item = Arc<str>> {
+        self.names.iter().filter(|one| one.is_free).map(|one| one.name.clone().unwrap_or_default())
+    }
+
     /// What the frame at `frame` has for them. Names without a value are left out.
     pub fn of_frame(&self, reader: &Reader<'_>, frame: Address) -> Locals {
         let mut locals = Locals::default();

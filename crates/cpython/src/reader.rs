@@ -102,6 +102,8 @@ pub mod flag {
     pub const INLINE_VALUES: u64 = 1 << 2;
     pub const MANAGED_DICT: u64 = 1 << 4;
     pub const HEAP_TYPE: u64 = 1 << 9;
+    /// The garbage collector knows the instances.
+    pub const COLLECTED: u64 = 1 << 14;
     pub const INTEGER: u64 = 1 << 24;
     pub const LIST: u64 = 1 << 25;
     pub const TUPLE: u64 = 1 << 26;
@@ -145,7 +147,8 @@ impl Reader<'_> {
     /// Whether the object is a string that reads so.
     pub fn is_text(&self, at: Address, wanted: &str) -> bool {
         let length = self.memory.word(at.plus(self.layout.text.length));
-        length.is_ok_and(|length| length == wanted.len() as u64)
-            && self.text(at, wanted.len()).is_some_and(|found| found.text == wanted)
+        let count = if wanted.is_ascii() { wanted.len() } else { wanted.chars().count() };
+        length.is_ok_and(|length| length == count as u64)
+            && self.text(at, count).is_some_and(|found| found.text == wanted)
     }
 }

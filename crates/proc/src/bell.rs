@@ -4,6 +4,8 @@
 //! process calls back to is made with the process's own rights to files, below its root where that can be reached,
 //! so that a process can not let us make or change what it could not make or change itself.
 
+mod loopback;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -11,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
+use self::loopback::Loopback;
 use crate::pidfd::Pidfd;
 use crate::stat::{Stat, Status};
 use crate::sys::{bell as sys, files};
@@ -39,23 +42,53 @@ pub fn send(process: &Pidfd, number: i32) -> io::Result<bool> {
     process.signal(number).map(|()| true)
 }
 
-/// A socket that one process is asked to call back to. Dropping it takes its name away.
+/// A place that one process is asked to call back to.
 #[derive(Debug)]
 pub struct Bell {
-    listener: OwnedFd,
-    folder: OwnedFd,
-    name: CString,
+    place: Place,
     pid: i32,
     uid: u32,
 }
 
+#[derive(Debug)]
+enum Place {
+    File(Socket),
+    Loopback(Loopback),
+}
+
+/// A unix socket with a name. Dropping it takes the name away.
+#[derive(Debug)]
+struct Socket {
+    listener: OwnedFd,
+    folder: OwnedFd,
+    name: CString,
+}
+
 impl Bell {
-    /// Makes the socket. `choice` is a number that no other ringer has.
-    pub fn hang(pid: i32, choice: u64) -> io::Result<Self> {
+    /// Makes the socket, or listens at that port of the loopback. `choice` is a number that no other ringer has.
+    pub fn hang(pid: i32, choice: u64, port: Option<u16>) -> io::Result<Self> {
         let status = Status::of(pid)?;
         let stat = Stat::of(pid)?;
         let own_pid = status.namespace_pids.last().copied().unwrap_or(pid);
-        let name = CString::new(format!("{own_pid}-{}.{choice:016x}", stat.start_ticks))?;
+        let name = format!("{own_pid}-{}.{choice:016x}", stat.start_ticks);
+        let place = match port {
+            Some(port) => Place::Loopback(Loopback::listen(port, &name)?),
+            None => Place::File(Socket::make(pid, &status, CString::new(name)?)?),
+        };
+        Ok(Self { place, pid, uid: status.uids.effective })
+    }
+
+    /// The next connection of that very process within `limit`; strangers are sent away.
+    pub fn accept(&self, limit: Duration) -> io::Result<Option<OwnedFd>> {
+        match &self.place {
+            Place::File(socket) => socket.accept(self.pid, self.uid, limit),
+            Place::Loopback(port) => port.accept(self.pid, self.uid, limit),
+        }
+    }
+}
+
+impl Socket {
+    fn make(pid: i32, status: &Status, name: CString) -> io::Result<Self> {
         let (uid, gid) = (status.uids.effective, status.gids.effective);
         let own_uid = as_itself(pid, uid);
         let root = root_of(pid)?;
@@ -74,11 +107,10 @@ impl Bell {
         })?;
         let (listener, folder, name) =
             made.join().map_err(|_| io::Error::other("the thread that makes it failed"))??;
-        Ok(Self { listener, folder, name, pid, uid })
+        Ok(Self { listener, folder, name })
     }
 
-    /// The next connection of that very process within `limit`; strangers are sent away.
-    pub fn accept(&self, limit: Duration) -> io::Result<Option<OwnedFd>> {
+    fn accept(&self, pid: i32, uid: u32, limit: Duration) -> io::Result<Option<OwnedFd>> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -86,16 +118,16 @@ impl Bell {
                 return Ok(None);
             }
             let Some(connection) = sys::accept(self.listener.as_fd())? else { continue };
-            let (pid, uid) = sys::peer(connection.as_fd())?;
-            if pid == self.pid && uid == self.uid {
+            let peer = sys::peer(connection.as_fd())?;
+            if peer == (pid, uid) {
                 return Ok(Some(connection));
             }
-            log::warn!("sent process {pid} of user {uid} away from the bell of {}", self.pid);
+            log::warn!("sent process {} of user {} away from the bell of {pid}", peer.0, peer.1);
         }
     }
 }
 
-impl Drop for Bell {
+impl Drop for Socket {
     fn drop(&mut self) {
         // With our own rights: root may, and whoever is not root has made it himself.
         if let Err(error) = sys::unlink(self.folder.as_fd(), &self.name) {

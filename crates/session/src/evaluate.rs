@@ -21,13 +21,15 @@ pub struct Reach {
     pub door: Option<String>,
     /// Attach although its owner switched remote debugging off (3.14+).
     pub override_opt_out: bool,
+    /// A prepared process is to call back to this port of the loopback.
+    pub port: Option<u16>,
     /// How long to look for a safe moment.
     pub patience: Duration,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { door: None, override_opt_out: false, patience: Duration::from_secs(2) }
+        Self { door: None, override_opt_out: false, port: None, patience: Duration::from_secs(2) }
     }
 }
 

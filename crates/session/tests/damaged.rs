@@ -15,6 +15,7 @@ use cap::Cap;
 use damage::{Chance, Damaged, Seeded};
 use spyhole_proc::capture::Capture;
 use spyhole_session::locals::Wanted;
+use spyhole_session::objects::{self, Path as ObjectPath, Request};
 use spyhole_session::snapshot;
 
 #[global_allocator]
@@ -77,6 +78,46 @@ fn a_damaged_process_is_read_within_bounds() {
     );
     // Damage that is always found at the beginning would test little.
     assert!(one.is_some() || looked > COUNT / 2, "{looked} of {COUNT} came to stacks");
+}
+
+/// What `get` follows in them: as much of it as was recorded.
+#[test]
+fn paths_in_a_damaged_process_end_within_bounds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let captures = captures();
+    let (mut found, mut slowest) = (0_u64, (Duration::ZERO, 0));
+    for seed in 0..COUNT {
+        let mut chance = Seeded(seed);
+        let capture = &captures[chance.below(captures.len() as u64) as usize];
+        let process = Damaged::new(capture, &mut chance);
+        let paths = [
+            "threading:_active".to_owned(),
+            "threading._active".to_owned(),
+            format!("thread:{}:threads", capture.pid),
+            format!("thread:{}:Shelf.items[0]", capture.pid),
+            format!("thread:{}:gate", capture.pid),
+            "type:Shelf".to_owned(),
+        ];
+        let path = &paths[chance.below(paths.len() as u64) as usize];
+        let path = ObjectPath::parse(path).unwrap();
+        let request = Request { path, depth: 20, reveal: false };
+        let (before, start) = (ALLOCATOR.allocated(), Instant::now());
+        let peak = ALLOCATOR.max_allocated();
+        let report = objects::of_still(capture.pid, process.maps(), &process, &request);
+        let took = start.elapsed();
+        let held = match ALLOCATOR.max_allocated() {
+            highest if highest > peak => highest.saturating_sub(before),
+            _ => 0,
+        };
+        slowest = slowest.max((took, seed));
+        let is_found =
+            |one: &objects::ObjectAnswer| matches!(one.outcome, objects::Outcome::Found(_));
+        found += u64::from(report.answers.iter().any(is_found));
+        assert!(took < TIME, "seed {seed} took {took:?}");
+        assert!(held < MEMORY, "seed {seed} held {held} bytes");
+    }
+    println!("{COUNT} looks, {found} with something; slowest {slowest:?}");
+    assert!(found > COUNT / 5, "{found} of {COUNT} found something");
 }
 
 /// A file that was cut or changed is refused, or read as far as it goes.

@@ -1,5 +1,7 @@
-# Feature `complete`: what the dotted name at the end of a text could become.
-# It runs no code of the program: no property, no `__getattr__`, no `__dir__`.
+# Feature `complete`: what the end of a text could become: a name, an attribute,
+# a key of a dict, a module, a file.
+# It runs no code of the program: no property, no `__getattr__`, no `__dir__`,
+# no `__getitem__`, no import.
 
 MOST = 500
 KEYWORDS = ('False None True and as assert async await break class continue def del elif else except '
@@ -7,6 +9,8 @@ KEYWORDS = ('False None True and as assert async await break class continue def 
             'with yield').split()
 
 NOTHING = object()
+PLAIN_KEYS = str, int, bytes, bool, float, type(None)
+LISTED = 20000              # entries of folders that are looked at
 MODULE = type(sys)
 MEMBER = type(MODULE.__dict__['__dict__'])          # of __slots__, too
 GETSET = type(type.__dict__['__dict__'])
@@ -98,26 +102,210 @@ def first_names():
     return names
 
 
+# ---- the expression that a text ends with
+
+def back_over_word(text, end):
+    while end > 0 and ('a' + text[end - 1]).isidentifier():
+        end -= 1
+    return end
+
+
+def literal(text):
+    # A key as it is written: a string without escapes, or a small number.
+    if text.isdigit() and len(text) < 10:
+        return int(text)
+    if len(text) > 1 and text[0] in '"\'' and text[-1] == text[0] and text[0] not in text[1:-1] and '\\' not in text:
+        return text[1:-1]
+    return NOTHING
+
+
+def value_at_end(text):
+    # What `name.attribute["key"][0]` at the end of the text is, or NOTHING.
+    steps, end = [], len(text)
+    while True:
+        if text[end - 1:end] == ']':
+            begin = text.rfind('[', 0, end)
+            key = literal(text[begin + 1:end - 1])
+            if begin < 0 or key is NOTHING:
+                return NOTHING
+            steps.append((item, key))
+            end = begin
+            continue
+        begin = back_over_word(text, end)
+        if begin == end:
+            return NOTHING
+        if text[begin - 1:begin] != '.':
+            break
+        steps.append((step, text[begin:end]))
+        end = begin - 1
+    thing = first_names().get(text[begin:end], NOTHING)
+    for take, name in reversed(steps):
+        if thing is not NOTHING:
+            thing = take(thing, name)
+    return thing
+
+
+def item(thing, key):
+    kind = type(thing)
+    if issubclass(kind, dict) and raw_in_type(kind, '__getitem__') is dict.__dict__['__getitem__']:
+        return dict.get(thing, key, NOTHING)
+    for sequence in list, tuple:
+        if issubclass(kind, sequence) and raw_in_type(kind, '__getitem__') is sequence.__dict__['__getitem__']:
+            if type(key) is int and key < sequence.__len__(thing):
+                return sequence.__getitem__(thing, key)
+    return NOTHING
+
+
+# ---- strings: keys and files
+
+def open_string(text):
+    # Where the string begins that is not closed at the end, or -1; in a comment the end.
+    begin, quote, escaped = -1, '', False
+    for at, char in enumerate(text):
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = char == '\\'
+            if char == quote:
+                quote = ''
+        elif char == '#':
+            return len(text)
+        elif char in '"\'':
+            begin, quote = at, char
+    return begin if quote else -1
+
+
+def keys(text, at):
+    # After the bracket at `at`: keys that begin with what follows it.
+    begun = text[at + 1:]
+    thing = value_at_end(text[:at])
+    found = {}
+    if thing is not NOTHING and issubclass(type(thing), dict):
+        quote = begun[:1] if begun[:1] in ('"', "'") else ''
+        for key in list(dict.keys(thing)):
+            if type(key) not in PLAIN_KEYS or len(found) > MOST:
+                continue
+            shown = repr(key)
+            if quote and type(key) is str and shown == "'%s'" % key and quote not in key:
+                shown = quote + key + quote
+            if len(shown) < 200 and shown.startswith(begun):
+                found[shown + ']'] = 'key'
+    return at + 1, found
+
+
+def files(text, begin):
+    folder, slash, prefix = text[begin + 1:].rpartition('/')
+    found = {}
+    if slash:
+        for name, is_folder in entries(folder or '/'):
+            if name.startswith(prefix) and (prefix or not name.startswith('.')) and name.isprintable() \
+                    and not set(name) & set('"\'\\'):
+                found[name + '/' * is_folder] = 'path'
+    return len(text) - len(prefix), found
+
+
+def entries(folder):
+    found = []
+    try:
+        listed = posix.scandir(folder)
+        for entry in listed:
+            found.append((entry.name, entry.is_dir()))
+            if len(found) > LISTED:
+                break
+    except (OSError, ValueError):
+        pass
+    return sorted(found)
+
+
+# ---- modules
+
+def modules_in(folders):
+    found = {}
+    for folder in folders:
+        for name, is_folder in entries(folder or '.') if type(folder) is str else ():
+            stem, _, end = name.partition('.')
+            if stem.isidentifier() and (end in ('py', 'pyc') or end.endswith('so') or is_folder and not end):
+                found[stem] = 'module'
+    found.pop('__pycache__', None)
+    return found
+
+
+def below(package):
+    # Modules that may be imported from a package, loaded or not.
+    module = modules.get(package)
+    folders = own_dict(module).get('__path__') if module is not None else None
+    if folders is None:
+        folders = [folder + '/' + package.replace('.', '/') for folder in sys.path if type(folder) is str]
+    found = modules_in(folders if type(folders) in (list, tuple) else list(getattr(folders, '_path', ())))
+    found.pop('__init__', None)
+    return found
+
+
+def importable(name):
+    # (where the last part begins, what it could be)
+    package, dot, prefix = name.rpartition('.')
+    if dot:
+        return prefix, below(package)
+    found = modules_in(sys.path)
+    found.update((one, 'module') for one in sys.builtin_module_names)
+    found.update((one, 'module') for one in list(modules) if '.' not in one)
+    return prefix, found
+
+
+def imported(text):
+    # `import a.b`, `from a.b import c`, or None.
+    words = text.split()
+    if words[:1] == ['from'] and len(words) > 1 and 'import' in words[2:]:
+        if words[2] != 'import' or words[-1] == 'import' and not text.endswith(' '):
+            return None
+        prefix = text[back_over_word(text, len(text)):]
+        found = below(words[1])
+        module = modules.get(words[1])
+        if module is not None:
+            found.update((name, kind_of(stored)) for name, stored in names_of(module).items())
+        return prefix, found
+    if words[:1] == ['import'] or words[:1] == ['from'] and (len(words) < 2 or len(words) == 2 and not text.endswith(' ')):
+        last = text.split(None, 1)[1:]
+        last = last[0].rpartition(',')[2].lstrip() if last else ''
+        if ' ' not in last and (len(words) > 1 or text.endswith(' ')):
+            return importable(last)
+    return None
+
+
 def op_complete(request):
     text = request['text']
-    begin = len(text)
-    while begin > 0 and (text[begin - 1] == '.' or ('a' + text[begin - 1]).isidentifier()):
-        begin -= 1
-    steps = text[begin:].split('.')
-    prefix = steps.pop()
-    found = {}
-    if not steps:
-        found = {name: kind_of(thing) for name, thing in first_names().items()}
-        found.update((name, 'keyword') for name in KEYWORDS)
-    else:
-        thing = first_names().get(steps[0], NOTHING)
-        for name in steps[1:]:
-            if thing is not NOTHING:
-                thing = step(thing, name)
-        if thing is not NOTHING:
-            found = {name: kind_of(stored) for name, stored in names_of(thing).items()}
-    names = [name for name in found if type(name) is str and name.isidentifier()
-             and name.startswith(prefix) and (prefix.startswith('_') or not name.startswith('_'))]
+    start, found = candidates(text)
+    prefix = text[start:]
+    names = [name for name in found if type(name) is str and name.startswith(prefix) and (
+        found[name] in ('key', 'path') or name.isidentifier() and (prefix.startswith('_') or not name.startswith('_')))]
     names.sort(key=lambda name: (name.startswith('__'), name.startswith('_'), name))
-    tell({'ev': 'candidates', 'job': request['job'], 'start': len(text) - len(prefix),
+    tell({'ev': 'candidates', 'job': request['job'], 'start': start,
           'names': [[name, found[name]] for name in names[:MOST]]})
+
+
+def candidates(text):
+    # Where the word begins that is to be completed, and what it could be.
+    begin = open_string(text)
+    if begin == len(text):
+        return begin, {}
+    if begin >= 0:
+        if text[:begin].endswith('['):
+            start, found = keys(text, begin - 1)
+            if found:
+                return start, found
+        return files(text, begin)
+    found = imported(text.lstrip())
+    if found is not None:
+        prefix, names = found
+        return len(text) - len(prefix), names
+    start = back_over_word(text, len(text))
+    if text[:start].endswith('['):
+        at, found = keys(text, start - 1)
+        if found:
+            return at, found
+    if text[:start].endswith('.'):
+        thing = value_at_end(text[:start - 1])
+        return start, {} if thing is NOTHING else {name: kind_of(stored) for name, stored in names_of(thing).items()}
+    found = {name: kind_of(thing) for name, thing in first_names().items()}
+    found.update((name, 'keyword') for name in KEYWORDS)
+    return start, found

@@ -10,6 +10,7 @@ between any two bytecodes, in a hub of greenlets, too.
 """
 
 import posix
+import sys
 
 from . import _places, _signals
 
@@ -22,17 +23,24 @@ start_thread = _places.original('_thread', 'start_new_thread')
 class Door(object):
     """What `install` made: its handlers, and the sessions that are open."""
 
-    def __init__(self, given, frame):
-        self.given, self.frame = given, frame
+    def __init__(self, given, frame, port=None):
+        self.given, self.frame, self.port = given, frame, port
         self.ringing = False        # a thread is looking for a ringer
         self.again = False          # it was rung meanwhile
+        self.calling = False        # a thread is connecting to the port
         self.sessions = {}          # name of the ringer's socket -> session
         self.pid = posix.getpid()
 
     def ring(self, *ignored):
         """The handler of the name-plate's first signal."""
         if self.pid != posix.getpid():      # a child that was forked meanwhile
-            self.pid, self.ringing, self.sessions = posix.getpid(), False, {}
+            self.pid, self.ringing, self.calling, self.sessions = posix.getpid(), False, False, {}
+        try:
+            posix.stat('/proc/self/stat')
+        except OSError:
+            # Another root, where nothing could be answered, and where the end
+            # of a thread might look for a library that is not there.
+            return
         self.again = True
         if not self.ringing:
             self.ringing = True
@@ -62,10 +70,15 @@ class Door(object):
 installed = []
 
 
-def install(signal, tty, given, frame):
+def install(signal, tty, given, frame, port=None):
     if installed:
         raise RuntimeError('the doorbell is installed already')
-    door = Door(given, frame)
+    if port is not None and not (isinstance(port, int) and 0 < port < 1 << 16):
+        raise ValueError('port is a number from 1 to 65535, not %r' % (port,))
+    if hasattr(sys.modules.get('mod_wsgi'), 'process_group'):
+        raise RuntimeError('mod_wsgi lets nobody set a signal handler (`WSGIRestrictSignal`), and with that switched off '
+                           'none would ever run: its main thread runs no Python. `spyhole.backdoor` works there')
+    door = Door(given, frame, port)
     wanted = [(RING, door.ring), (CLOSE, door.close)]
     for number in (signal,) if isinstance(signal, int) else tuple(signal or ()):
         if number not in EXTRA:

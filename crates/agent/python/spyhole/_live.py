@@ -46,19 +46,11 @@ class nothing(object):
 class LivePrompt(_prompt.Prompt):
     """In an interpreter of its own: what is printed goes where it goes, and nobody keeps records."""
 
-    interrupted = False
-
     def record(self, source):
         pass
 
     def capturing(self):
         return nothing()
-
-    def told(self, error):
-        if self.interrupted and type(error).__name__ == 'CancelledError':
-            error = KeyboardInterrupt()
-        self.interrupted = False
-        return super(LivePrompt, self).told(error)
 
 
 # ---- the worlds: the main thread's part

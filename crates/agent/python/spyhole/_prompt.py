@@ -10,7 +10,7 @@ import codeop
 import sys
 import traceback
 
-from . import _output, _places, _records
+from . import _interrupts, _output, _places, _records
 
 TOP_LEVEL_AWAIT = 0x2000        # compile() flag of 3.8 and newer (Include/cpython/compile.h)
 HAS_TOP_LEVEL_AWAIT = sys.version_info >= (3, 8)
@@ -18,6 +18,8 @@ SHOW = '__spyhole_show__'
 FIRST, MORE = '>>> ', '... '
 BLOCKS = 'async', 'class', 'def', 'for', 'if', 'try', 'while', 'with'
 LONGEST = 4 << 20               # characters of one piece of code
+JOB = 0                         # a prompt runs one piece at a time
+OURS = globals(), vars(_interrupts)
 
 
 class Names(dict):
@@ -103,7 +105,9 @@ class Prompt(object):
             self.compiler.compiler.flags |= TOP_LEVEL_AWAIT
         self.lines = []
         self.lead = ''                  # what the first line is indented by
-        self.task = None                # that runs code now
+        self.task = None                # the task or greenlet that runs code now
+        self.interrupts = _interrupts.Interrupts()
+        self.interrupted = False
         self.goes_on = True
 
     @property
@@ -218,17 +222,43 @@ class Prompt(object):
     def run(self, code):
         """Runs code here and now. False: it asked to leave."""
         with self.capturing():
+            if self.kind == 'thread':
+                error = self.interrupts.run(JOB, lambda: self.begin(code))
+            else:
+                error = self.run_in_greenlet(code)
+            if error is None:
+                return True
+            if isinstance(error, GeneratorExit) or type(error).__name__ == 'GreenletExit':
+                raise error
+            return self.told(error)
+
+    def run_in_greenlet(self, code):
+        self.task = _places.greenlet_here()
+        try:
+            self.begin(code)
+            return None
+        except BaseException as error:
+            return error
+        finally:
+            self.task = None
+
+    def interrupt(self):
+        """Ends the code that runs. From another thread, or from within the hub or loop."""
+        if self.kind == 'thread':
             try:
-                self.begin(code)
-            except BaseException as error:
-                if isinstance(error, GeneratorExit) or type(error).__name__ == 'GreenletExit':
-                    raise
-                return self.told(error)
-        return True
+                self.interrupts.interrupt(JOB)
+            except ImportError:
+                self.write('this Python has no ctypes, so code can not be interrupted\n')
+        elif self.kind == 'asyncio' and self.task is not None:
+            self.interrupted = True
+            self.task.cancel()
+        elif self.task is not None:
+            self.task.throw(KeyboardInterrupt)
 
     async def run_async(self, code):
         """Runs code in a task of its own, so that its being cancelled is told from ours."""
         import asyncio
+        self.interrupted = False
         task = self.task = asyncio.get_event_loop().create_task(self.in_task(code))
         try:
             await asyncio.wait([task])
@@ -254,8 +284,14 @@ class Prompt(object):
         """Shows an exception. False: it asks to leave."""
         if isinstance(error, SystemExit):
             return False
+        if self.interrupted and type(error).__name__ == 'CancelledError':
+            error = KeyboardInterrupt()
+        # One that passed an `exec` of text is remembered, and would make the
+        # program end as if by SIGINT; the next `exec` forgets it
+        # (Python/pythonrun.c, run_eval_code_obj, 3.8 on).
+        exec('', {})
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
+        while trace is not None and any(trace.tb_frame.f_globals is one for one in OURS):
             trace = trace.tb_next
         try:
             lines = traceback.format_exception(type(error), error, trace)

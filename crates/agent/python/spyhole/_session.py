@@ -10,22 +10,26 @@ import sys
 
 import _socket
 
-from . import _peers, _places, _records
+from . import _interrupts, _peers, _places, _records
 
 ATTEMPTS = 64                   # sockets of one folder that are looked at
 OPENING_LONGEST = 64 << 20
 OPENING_WITHIN = 10             # seconds
 STALE = 60                      # seconds
+GREETED_WITHIN = 3              # seconds
+GREETING_LONGEST = 100          # bytes
 WHAT = 'local console'
 
 start_thread = _places.original('_thread', 'start_new_thread')
 allocate_lock = _places.original('_thread', 'allocate_lock')
-get_ident = _places.original('_thread', 'get_ident')
 
 
 def answer(door, place):
     """Looks for ringers; each gets a thread for its agent."""
     try:
+        if door.port is not None and not door.calling:
+            door.calling = True
+            start_thread(answer_port, (door, place))
         for path in waiting_sockets():
             if path not in door.sessions:
                 session = connect(path, place)
@@ -34,6 +38,32 @@ def answer(door, place):
                     start_thread(serve, (door, path, session))
     except BaseException as error:
         log(place, 'ERROR', 'the doorbell failed: %r', error)
+
+
+def answer_port(door, place):
+    # In a thread of its own: whoever listens there may say nothing.
+    name, ends = None, []
+    try:
+        for mark in b'M', b'C':
+            end, name = call_port(door.port, name)
+            if end is None:
+                break
+            ends.append(end)
+            if name in door.sessions:
+                break
+            who = introduce(end, mark, place, 'port %d' % door.port)
+            if who is None:
+                break
+        else:
+            door.sessions[name] = session = Session(ends, who, place)
+            ends = []
+            start_thread(serve, (door, name, session))
+    except BaseException as error:
+        log(place, 'ERROR', 'the doorbell failed: %r', error)
+    finally:
+        door.calling = False
+        for end in ends:
+            end.close()
 
 
 def serve(door, path, session):
@@ -89,14 +119,11 @@ def connect(path, place):
             end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             ends.append(end)
             end.connect(path)
-            try:
-                peer = _peers.check_socket(end)
-            except _peers.Refused as error:
-                record(place, 'refused', path, str(error))
+            who = introduce(end, mark, place, path)
+            if who is None:
                 break
-            end.send(mark + about_this())
         else:
-            return Session(ends, peer.name, place)
+            return Session(ends, who, place)
     except ConnectionRefusedError:
         remove_stale(path)
     except OSError:
@@ -104,6 +131,41 @@ def connect(path, place):
     for end in ends:
         end.close()
     return None
+
+
+def introduce(end, mark, place, at):
+    # The ringer's name, if it may be told who we are.
+    try:
+        peer = _peers.check_socket(end)
+    except _peers.Refused as error:
+        record(place, 'refused', at, str(error))
+        return None
+    end.send(mark + about_this())
+    return peer.name
+
+
+def call_port(port, before):
+    # Somebody who listens at the port of the loopback, and says that it means
+    # this process. (None, None): nobody does.
+    end = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        end.settimeout(GREETED_WITHIN)
+        end.connect(('127.0.0.1', port))
+        greeting = bytearray()
+        while not greeting.endswith(b'\n'):
+            more = end.recv(GREETING_LONGEST - len(greeting))
+            if not more:
+                break
+            greeting += more
+        name = bytes(greeting).decode('latin-1')
+        if name.startswith('spyhole %s.' % own_name()) and name.endswith('\n') and before in (None, name):
+            end.settimeout(None)
+            end.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            return end, name
+    except OSError:
+        pass
+    end.close()
+    return None, None
 
 
 def remove_stale(path):
@@ -149,8 +211,7 @@ class Session(object):
         self.who, self.place = who, place
         self.writing, self.counting = allocate_lock(), allocate_lock()
         self.threads = 0
-        self.armed = {}             # job -> ident
-        self.raising = allocate_lock()
+        self.interrupts = _interrupts.Interrupts()
         self.hear = None            # the agent's ear for the control channel
         self.unread, self.taken = b'', b''
         self.gone = False
@@ -235,8 +296,8 @@ class Session(object):
             return self.take()
 
         begun = set()
-        return {'stub_now': time.monotonic, 'stub_ident': get_ident, 'stub_tid': tid, 'stub_send': stub_send,
-                'stub_take': stub_take, 'stub_arm': self.arm, 'stub_disarm': self.disarm, 'stub_spawn': self.spawn,
+        return {'stub_now': time.monotonic, 'stub_ident': _interrupts.get_ident, 'stub_tid': tid, 'stub_send': stub_send,
+                'stub_take': stub_take, 'stub_arm': self.interrupts.arm, 'stub_disarm': self.interrupts.disarm, 'stub_spawn': self.spawn,
                 'stub_control': self.set_ear}
 
     def send(self, data):
@@ -289,23 +350,6 @@ class Session(object):
     def audit(self, *arguments):
             _records.audit(*arguments)
 
-    def arm(self, job):
-        self.armed[job] = get_ident()
-
-    def disarm(self, job):
-        # Each step may be torn by an interrupt, and is then done again.
-        self.armed.pop(job, None)
-        with self.raising:
-            pass
-        if 'ctypes' in sys.modules:
-            set_async_exc(get_ident(), None)
-
-    def interrupt(self, job):
-        with self.raising:
-            ident = self.armed.get(job)
-            if ident is not None:
-                set_async_exc(ident, KeyboardInterrupt)
-
     def spawn(self, call):
         with self.counting:
             if self.threads >= 25:
@@ -340,11 +384,11 @@ class Session(object):
                 operation, job = unread[0], int.from_bytes(unread[4:8], 'little')
                 unread = unread[8:]
                 if operation == ord('I'):
-                    self.interrupt(job)
+                    self.interrupts.interrupt(job)
                 elif self.hear is not None:
                     self.hear(operation, job)
-        for job in list(self.armed):
-            self.interrupt(job)
+        for job in list(self.interrupts.armed):
+            self.interrupts.interrupt(job)
         if self.hear is not None and not self.gone:
             self.hear(0, 0)
         try:
@@ -393,9 +437,3 @@ def native_id():
     # 3.6 and 3.7 have no such call; the kernel says it in a link.
     return lambda: int(posix.readlink('/proc/thread-self').rpartition('/')[2])
 
-
-def set_async_exc(ident, kind):
-    import ctypes
-    call = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    kind = None if kind is None else ctypes.py_object(kind)
-    call(ctypes.c_ulong(ident), kind)

@@ -43,9 +43,9 @@ def claim(wanted):
                 raise RuntimeError('a signal handler can be set in the main thread of the main interpreter alone (%s)'
                                    % error)
             # Under mod_wsgi the call is accepted and does nothing (mod_wsgi's
-            # wsgi_interp.c, WSGIRestrictSignal).
+            # wsgi_interp.c, WSGIRestrictSignal); others may do the same.
             if _signal.getsignal(number) != handler:
-                raise RuntimeError('%s: the handler was not set; under mod_wsgi `WSGIRestrictSignal Off` allows it'
+                raise RuntimeError('%s: the handler was not set: something here takes signal.signal() for itself, as mod_wsgi does'
                                    % name_of(number))
             done.append(number)
     except BaseException:

@@ -28,6 +28,7 @@ class Lines(object):
         self.over = False
         self.returned = False       # the last byte was a carriage return
         self.lines = deque()
+        self.kept = 0               # bytes of the lines, with their ends
 
     def feed(self, data):
         if not self.state and IAC not in data:
@@ -98,6 +99,7 @@ class Lines(object):
             self.line += piece
 
     def end(self):
+        self.kept += len(self.line) + 1
         if self.over:
             self.lines.append(TOO_LONG)
         else:
@@ -107,7 +109,18 @@ class Lines(object):
 
     def take(self):
         """The next line, `INTERRUPT`, `TOO_LONG`, or None if there is none yet."""
-        return self.lines.popleft() if self.lines else None
+        line = self.lines.popleft() if self.lines else None
+        if not self.lines:
+            self.kept = 0
+        return line
+
+    def drop_to_interrupt(self):
+        """Whether there is an `INTERRUPT`. It is taken out, with all that came before it."""
+        if INTERRUPT not in self.lines:
+            return False
+        while INTERRUPT in self.lines:
+            self.lines.popleft()
+        return True
 
     def rest(self):
         """What was begun when the client ended its side."""

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from . import _peers, _places, _prompt, _records, _sides, _telnet
+from . import _peers, _places, _prompt, _records, _sides, _telnet, _watch
 
 __all__ = ['SocketConsole', 'backdoor', 'backdoor_server', 'install_signals', 'listen', 'serve', 'serve_async']
 
@@ -52,19 +52,38 @@ def listen(address):
     return listener
 
 
-# ---- one client, where calls may wait
+# ---- one client
 
 def kind_here():
     return _places.here()[0]
 
 
-def give_way(kind):
-    """Lets the others run, between two commands."""
-    if kind in ('gevent', 'eventlet'):
-        sys.modules[kind].sleep(0)
+async def converse(side, given, frame, kind, token=None, address=None):
+    """Serves one client until it leaves. Raises nothing but what ends a greenlet or a task."""
+    who = None
+    try:
+        side.prepare()
+        try:
+            who = await open_door(side, token, address)
+            _records.connected(WHAT, who)
+        except Exception as error:
+            refuse(side, error, who or _peers.describe(address))
+            who = None
+            return
+        prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, kind)
+        watch = _watch.watch(side, prompt)
+        prompt.space.setdefault('input', no_input if prompt.awaits else reader_of(side, watch))
+        side.write(_prompt.greeting())
+        await talk(side, prompt, watch)
+    finally:
+        try:
+            await side.close()
+        finally:
+            if who is not None:
+                _records.ended(WHAT, who)
 
 
-def open_door(side, token, address):
+async def open_door(side, token, address):
     """The peer's name, once it may come in. Raises `Refused`."""
     try:
         number = side.fileno()
@@ -76,44 +95,13 @@ def open_door(side, token, address):
     if peer.needs_token:
         if not token:
             raise _peers.Refused('%s: it comes from another machine, and no token is set' % peer.name)
-        if not said_token(side, token):
+        side.write('token: ')
+        side.lines.longest = TOKEN_LONGEST
+        line = await side.within(TOKEN_WITHIN, side.line())
+        if not isinstance(line, str) or not _peers.same(line, token):
             raise _peers.Refused('%s: wrong token' % peer.name)
+        side.lines.longest = _telnet.LONGEST
     return peer.name
-
-
-def said_token(side, token):
-    side.write('token: ')
-    side.lines.longest = TOKEN_LONGEST
-    end = time.time() + TOKEN_WITHIN
-    side.limit(TOKEN_WITHIN)
-    line = side.line()
-    if not isinstance(line, str) or time.time() > end or not _peers.same(line, token):
-        return False
-    side.limit(None)
-    side.lines.longest = _telnet.LONGEST
-    return True
-
-
-def converse(side, given, frame, kind, token=None, address=None):
-    """Serves one client until it leaves. Raises nothing but what ends a greenlet."""
-    who = None
-    try:
-        side.prepare()
-        try:
-            who = open_door(side, token, address)
-            _records.connected(WHAT, who)
-        except Exception as error:
-            refuse(side, error, who or _peers.describe(address))
-            who = None
-            return
-        prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, kind)
-        prompt.space.setdefault('input', reader_of(side))
-        side.write(_prompt.greeting())
-        talk(side, prompt, kind)
-    finally:
-        side.close()
-        if who is not None:
-            _records.ended(WHAT, who)
 
 
 def refuse(side, error, who):
@@ -122,10 +110,10 @@ def refuse(side, error, who):
     side.write('spyhole: refused: %s\n' % _records.plain(reason))
 
 
-def talk(side, prompt, kind):
+async def talk(side, prompt, watch):
     while not side.gone:
         side.write(prompt.sign)
-        line = side.line()
+        line = await side.line()
         if line is None:
             side.write('\n')
             return
@@ -135,21 +123,39 @@ def talk(side, prompt, kind):
             prompt.too_long()
         else:
             code = prompt.take(line)
-            if code is not None and not prompt.run(code):
+            if code is not None and not await run(prompt, code, watch):
                 return
-        give_way(kind)
+        await side.rest()
 
 
-def reader_of(side):
+async def run(prompt, code, watch):
+    """Runs code. False: it asked to leave."""
+    watch.start()
+    try:
+        return await prompt.run_async(code) if prompt.awaits else prompt.run(code)
+    finally:
+        watch.stop()
+
+
+def reader_of(side, watch):
     def input(prompt=''):
         side.write(str(prompt))
-        line = side.line()
+        # The line is this code's, and not to be kept for later.
+        watch.stop()
+        try:
+            line = _sides.at_once(side.line())
+        finally:
+            watch.start()
         if line is None:
             raise EOFError()
         if line is _telnet.INTERRUPT:
             raise KeyboardInterrupt()
         return '' if line is _telnet.TOO_LONG else line
     return input
+
+
+def no_input(prompt=''):
+    raise RuntimeError('input() would stop the event loop')
 
 
 class SocketConsole(Base):
@@ -165,9 +171,12 @@ class SocketConsole(Base):
         self.frame = sys._getframe(1) if locals == 'caller' else None
 
     def run(self, *args, **kwargs):
-        side = _sides.side_of(self.desc)
+        kind = self.kind()
+        # Between two commands the others run.
+        give_way = (lambda: sys.modules[kind].sleep(0)) if kind in ('gevent', 'eventlet') else None
+        side = (_sides.SocketSide if hasattr(self.desc, 'recv') else _sides.FileSide)(self.desc, give_way)
         try:
-            converse(side, self.locals, self.frame, self.kind(), self.token, self.hostport)
+            _sides.at_once(converse(side, self.locals, self.frame, kind, self.token, self.hostport))
         except Exception as error:      # must not reach the hub
             _records.log('spyhole', 'ERROR', 'a console failed: %r', error)
         finally:
@@ -266,7 +275,7 @@ def backdoor(conn_info, locals=None, token=None):
     connection, address = conn_info
     loop = _places.here()
     if loop[0] == 'asyncio':
-        _places.start_task(loop[1], lambda: converse_async(connection, address, locals, frame, token))
+        _places.start_task(loop[1], lambda: converse_in_loop(connection, address, locals, frame, token))
         return
     kind, hub, connection = fitted(connection)
     start(kind, hub, connection, address, locals, frame, token)
@@ -341,7 +350,7 @@ async def serve_in_loop(server):
                 await asyncio.sleep(0.2)
                 continue
             if server.admit(connection, address):
-                task = loop.create_task(converse_async(
+                task = loop.create_task(converse_in_loop(
                     connection, address, server.given, server.frame, server.token, server))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -353,77 +362,16 @@ async def serve_in_loop(server):
             task.cancel()
 
 
-async def converse_async(connection, address, given, frame, token, server=None):
+async def converse_in_loop(connection, address, given, frame, token, server=None):
     import asyncio
     side = _sides.AsyncSide(connection, asyncio.get_event_loop())
-    who = None
     try:
-        side.prepare()
-        try:
-            who = await open_door_async(side, token)
-            _records.connected(WHAT, who)
-        except Exception as error:
-            refuse(side, error, who or _peers.describe(address))
-            who = None
-            return
-        prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, 'asyncio')
-        prompt.space.setdefault('input', no_input)
-        side.write(_prompt.greeting())
-        await talk_async(side, prompt)
+        await converse(side, given, frame, 'asyncio', token, address)
     except (OSError, ValueError) as error:
         _records.log('spyhole', 'WARNING', 'a console failed: %r', error)
     finally:
-        try:
-            await asyncio.wait_for(side.linger(), _sides.LINGER)
-        except (OSError, ValueError, asyncio.TimeoutError):
-            pass
-        finally:
-            side.close()
         if server is not None:
             server.clients.discard(connection)
-        if who is not None:
-            _records.ended(WHAT, who)
-
-
-async def open_door_async(side, token):
-    import asyncio
-    peer = _peers.check(side.fileno())
-    if peer.needs_token:
-        if not token:
-            raise _peers.Refused('%s: it comes from another machine, and no token is set' % peer.name)
-        side.write('token: ')
-        side.lines.longest = TOKEN_LONGEST
-        try:
-            line = await asyncio.wait_for(side.line(), TOKEN_WITHIN)
-        except asyncio.TimeoutError:
-            line = None
-        if not isinstance(line, str) or not _peers.same(line, token):
-            raise _peers.Refused('%s: wrong token' % peer.name)
-        side.lines.longest = _telnet.LONGEST
-    return peer.name
-
-
-async def talk_async(side, prompt):
-    import asyncio
-    while not side.gone:
-        side.write(prompt.sign)
-        line = await side.line()
-        if line is None:
-            side.write('\n')
-            return
-        if line is _telnet.INTERRUPT:
-            prompt.clear()
-        elif line is _telnet.TOO_LONG:
-            prompt.too_long()
-        else:
-            code = prompt.take(line)
-            if code is not None and not await prompt.run_async(code):
-                return
-        await asyncio.sleep(0)
-
-
-def no_input(prompt=''):
-    raise RuntimeError('input() would stop the event loop')
 
 
 # ---- by signal

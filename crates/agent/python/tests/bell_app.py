@@ -28,7 +28,8 @@ def tell():
 
 
 def main():
-    spyhole.install(locals={'given': 43})
+    port = os.environ.get('BELL_PORT')
+    spyhole.install(locals={'given': 43}, port=int(port) if port else None)
     if WORLD not in ('asyncio', 'uvloop', 'flask', 'forked'):     # these tell it when they serve
         tell()
     if WORLD == 'lock':

@@ -50,7 +50,7 @@ def accept_loop(listener, spawn):
 
 
 def doors():
-    found = [backdoor.listen(('127.0.0.1', 0)), backdoor.listen(os.path.join(FOLDER, 'door'))]
+    found = [backdoor.listen((os.environ.get('DOORS_HOST', '127.0.0.1'), 0)), backdoor.listen(os.path.join(FOLDER, 'door'))]
     try:
         found.append(backdoor.listen(('::1', 0)))
     except OSError:

@@ -16,17 +16,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = int(os.environ.get('SPYHOLE_TEST_PATIENCE', 60))
 # Without it nobody on this machine can be told from anybody else, and all are refused.
 HAS_PROC = os.path.exists('/proc/self/net/tcp')
+PROGRAM = os.environ.get('SPYHOLE_PROGRAM')
 HAS = {name: importlib.util.find_spec(name) is not None for name in ('gevent', 'eventlet', 'uvloop')}
 
 
 class App(object):
     """The program of `doors_app.py`."""
 
-    def __init__(self, world, program='doors_app.py'):
+    def __init__(self, world, program='doors_app.py', before=(), **environment):
         self.folder = tempfile.mkdtemp(prefix='spyhole-doors-')
         self.process = subprocess.Popen(
-            [sys.executable, '-B', '-W', 'ignore', os.path.join(HERE, program), world, self.folder],
-            stdin=subprocess.DEVNULL)
+            list(before) + [sys.executable, '-B', '-W', 'ignore', os.path.join(HERE, program), world, self.folder],
+            stdin=subprocess.DEVNULL, env=dict(os.environ, **environment))
         path = os.path.join(self.folder, 'ports')
         until(lambda: os.path.exists(path) or self.process.poll() is not None, 'the program starts')
         with open(path) as file:
@@ -164,6 +165,45 @@ class Backdoor(object):
             self.assertEqual(client.run('mine; print(mine)'), '%d\n%d\n' % (number, number))
             self.assertIn('NameError', client.run('mine_not'))
 
+    def long_wait(self):
+        return {'asyncio': 'import asyncio', 'uvloop': 'import asyncio', 'threads': 'import time'}.get(
+            self.world, 'import %s' % self.world), {
+            'asyncio': 'await asyncio.sleep(3600)', 'uvloop': 'await asyncio.sleep(3600)',
+            # In a thread a wait in C ends by itself alone.
+            'threads': 'while True: time.sleep(0.01)'}.get(self.world, '%s.sleep(3600)' % self.world)
+
+    def test_interrupt_of_code_that_runs(self):
+        client = self.client()
+        module, wait = self.long_wait()
+        client.run(module)
+        one_line = 'print("on" + "ce");' + wait if 'while' not in wait else 'print("on" + "ce"); ' + 'exec(%r)' % wait
+        for interrupt in b'\x03', b'\xff\xf4\xff\xfd\x06', b'typed_ahead = 1\n\x03':
+            client.socket.sendall(one_line.encode() + b'\n')
+            client.read(b'once\n')
+            client.socket.sendall(interrupt)
+            text = client.read(b'>>> ')
+            self.assertTrue(text.endswith(b'KeyboardInterrupt\n'), text)
+            self.assertEqual(b'\xff\xfb\x06' in text, b'\xff' in interrupt)
+        self.assertIn('NameError', client.run('typed_ahead'))
+        # What comes without an interrupt is kept for later, and heard once.
+        client.socket.sendall(b'print("fir" + "st")\n"second"\n"third"\n')
+        self.assertEqual(client.read(b"'third'\n>>> "), b"first\n>>> 'second'\n>>> ")
+        self.app.request()
+
+    def test_interrupts_of_many_prompts(self):
+        clients = [self.client() for _ in range(8)]
+        module, wait = self.long_wait()
+        for client in clients:
+            client.run(module)
+            client.socket.sendall(('print("on" + "ce"); ' + (wait if 'while' not in wait else 'exec(%r)' % wait)).encode() + b'\n')
+        for client in clients:
+            client.read(b'once\n')
+        # Each ends its own code, and nobody else's.
+        for client in clients:
+            client.socket.sendall(b'\x03')
+            self.assertTrue(client.read(b'>>> ').endswith(b'KeyboardInterrupt\n'))
+            self.assertEqual(client.run('given'), '42\n')
+
     def test_two_prompts_that_wait_keep_their_output_apart(self):
         pause = {'gevent': 'import gevent; pause = gevent.sleep', 'eventlet': 'import eventlet; pause = eventlet.sleep',
                  'threads': 'import time; pause = time.sleep'}.get(self.world)
@@ -253,7 +293,7 @@ class Backdoor(object):
             return sorted(times)[989]
         # The least of some is what the machine can do; the others show its load.
         control, opened = [], []
-        for _ in range(4):
+        while len(control) < 4 or len(control) < 40 and min(opened) >= 2 * min(control):
             control.append(measure())
             client = self.client()
             client.socket.sendall(b'for i in range(3):\n')      # in the middle of a block
@@ -325,8 +365,123 @@ class Backdoor(object):
         self.app.request()
 
 
+class Elsewhere(object):
+    """A network namespace: another machine, as far as addresses tell."""
+
+    def __init__(self, process):
+        self.process = process
+        self.ip('link', 'set', 'lo', 'up')
+
+    def inside(self, *words):
+        return ('nsenter', '--target', str(self.process.pid), '--net', '--') + words
+
+    def ip(self, *words):
+        subprocess.run(self.inside('ip') + words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def cable(self, other):
+        self.ip('link', 'add', 'cable', 'type', 'veth', 'peer', 'name', 'cable', 'netns', str(other.process.pid))
+        for end, address in (self, '10.99.0.1/30'), (other, '10.99.0.2/30'):
+            end.ip('address', 'add', address, 'dev', 'cable')
+            end.ip('link', 'set', 'cable', 'up')
+
+
+@unittest.skipUnless(HAS_PROC, 'no /proc')
+class FromAnotherMachine(unittest.TestCase):
+    def test_token(self):
+        try:
+            far = Elsewhere(self.started(subprocess.Popen(['unshare', '--net', 'sh', '-c', 'echo; exec sleep 600'],
+                                                          stdout=subprocess.PIPE)))
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest('no right to make network namespaces')
+        for world in ['threads', 'asyncio'] + [world for world in ('gevent', 'eventlet', 'uvloop') if HAS[world]]:
+            app = App(world, before=('unshare', '--net'), DOORS_HOST='0.0.0.0')
+            self.addCleanup(app.end)
+            near = Elsewhere(app.process)
+            try:
+                near.cable(far)
+            except subprocess.CalledProcessError:
+                self.skipTest('no right to connect network namespaces')
+            self.from_both(app, near, far)
+            far.ip('link', 'delete', 'cable')
+
+    def started(self, process):
+        def end():
+            process.kill()
+            process.communicate()
+        self.addCleanup(end)
+        if process.stdout.readline() != b'\n':
+            raise OSError()
+        return process
+
+    def from_both(self, app, near, far):
+        def says(place, text):
+            program = ('import socket, sys; s = socket.create_connection(("10.99.0.1", %d), 60); s.sendall(sys.argv[1].encode());'
+                       's.shutdown(1)\nwhile True:\n more = s.recv(9999)\n if not more: break\n sys.stdout.write(more.decode())'
+                       % app.port)
+            done = subprocess.run(place.inside(sys.executable, '-c', program, text), stdout=subprocess.PIPE, timeout=PATIENCE)
+            return done.stdout.decode()
+
+        text = says(far, 'open sesame\ngiven\n')
+        self.assertTrue(text.startswith('token: Python 3.'), text)
+        self.assertTrue(text.endswith('>>> 42\n>>> \n'), text)
+        for wrong in 'open\ngiven\n', '\n', '', 'given\n' * 1000, 'x' * 10000:
+            text = says(far, wrong)
+            self.assertTrue(text.startswith('token: '), text)
+            self.assertNotIn('>>>', text)
+        self.assertIn('spyhole: refused: 10.99.0.2:', text)
+        # Whoever is on this machine is known, whatever address it comes by.
+        self.assertTrue(says(near, 'given\n').endswith('>>> 42\n>>> \n'))
+        until(lambda: app.log().count('wrong token') == 5, 'the refusals are logged')
+        self.assertIn('Connected to backdoor: 10.99.0.2:', app.log())
+        if PROGRAM:
+            token = app.path('token')
+            with open(token, 'w') as file:
+                file.write('open sesame\n')
+            os.chmod(token, 0o600)
+            at = '10.99.0.1:%d' % app.port
+            done = subprocess.run(far.inside(PROGRAM, 'console', at, '--token-file', token, '--no-history'), input=b'given\n',
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stdout), (0, b'42\n'), done.stderr)
+            done = subprocess.run(far.inside(PROGRAM, 'console', at, '--no-history'), input=b'given\n',
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stdout), (4, b''), done.stderr)
+
+
 class Threads(Backdoor, unittest.TestCase):
     world = 'threads'
+
+    def test_interrupt_of_code_that_computes(self):
+        client = self.client()
+        for code in 'while True: pass', 'sum(1 for i in iter(int, 1))', '[None for i in iter(int, 1) if i]':
+            client.socket.sendall(('print("on" + "ce"); exec(%r)\n' % code).encode())
+            client.read(b'once\n')
+            client.socket.sendall(b'\x03')
+            self.assertTrue(client.read(b'>>> ').endswith(b'KeyboardInterrupt\n'))
+
+    def test_interrupts_at_any_moment(self):
+        # However they fall, the prompt is there afterwards, and the program.
+        client = self.client()
+        for number in range(300):
+            client.socket.sendall(b'for i in range(%d): pass\n\n' % (number * 50))
+            client.socket.sendall(b'\x03' * (1 + number % 3))
+        client.socket.sendall(b'"the " + "end"\n')
+        client.read(b"'the end'\n>>> ")
+        self.assertEqual(client.run('given'), '42\n')
+        self.app.request()
+
+    def test_code_that_takes_the_interrupt(self):
+        client = self.client()
+        client.run('import time')
+        client.run('def stay():', b'... ')
+        client.run('    try:\n        print("on" + "ce")\n        while True: time.sleep(0.01)', b'... ... ... ')
+        client.run('    except KeyboardInterrupt:\n        print("ta" + "ken")\n        while True: time.sleep(0.01)', b'... ... ... ')
+        client.run('')
+        client.socket.sendall(b'stay()\n')
+        client.read(b'once\n')
+        client.socket.sendall(b'\x03')
+        client.read(b'taken\n')
+        client.socket.sendall(b'\x03')
+        self.assertTrue(client.read(b'>>> ').endswith(b'KeyboardInterrupt\n'))
 
 
 class Asyncio(Backdoor, unittest.TestCase):

@@ -1,6 +1,9 @@
 """Candidates come from what is there, and asking runs no code of the program."""
 
+import os
+import shutil
 import sys
+import tempfile
 import types
 import unittest
 
@@ -120,8 +123,65 @@ names.__dict__[5] = 6
         self.assertEqual(main.spyhole_test, [])
 
     def test_what_is_no_dotted_name(self):
-        for text in 'foo().', '"abc".', 'x[0].', '1.', '.', '..', 'sys..', 'nothing.x', 'x\n.', '5':
+        for text in 'foo().', '"abc".', 'x[0].', '[0].', ']].', 'x[].', 'x["a].', '1.', '.', '..', 'sys..', 'nothing.x', 'x\n.', '5':
             self.assertEqual(self.complete(text)[1], {}, text)
+
+    def test_keys(self):
+        self.define('''
+class Odd(dict):
+ def __getitem__(self, key): spyhole_test.append(key)
+ def keys(self): spyhole_test.append("keys")
+d = {"name": {"first": 1, "fi'x": [{"deep": 1}]}, "na\\\\me": 2, 5: 3, 57: 4, None: 5, (1, 2): 6, b"x": 7}
+odd = Odd(one=1)
+pairs = [d, (d,)]
+''')
+        self.assertEqual(self.complete('foo(d["na'), (6, {'"name"]': 'key'}))
+        self.assertEqual(self.complete("d['"), (2, {"'name']": 'key', "'na\\\\me']": 'key'}))
+        self.assertEqual(self.complete('d['), (2, {"'name']": 'key', "'na\\\\me']": 'key', '5]': 'key', '57]': 'key', 'None]': 'key',
+                                                  "b'x']": 'key'}))
+        self.assertEqual(self.complete('d[5'), (2, {'5]': 'key', '57]': 'key'}))
+        self.assertEqual(self.complete('d["name"]["'), (10, {'"first"]': 'key', "\"fi'x\"]": 'key'}))
+        self.assertEqual(self.complete('pairs[1][0]["name"]["f')[1], {'"first"]': 'key', "\"fi'x\"]": 'key'})
+        self.assertEqual(self.complete('d["name"].setd')[1], {'setdefault': 'function'})
+        self.assertEqual(self.complete('odd["')[1], {"\"one\"]": 'key'})
+        self.assertEqual(self.complete('odd["one"].')[1], {})
+        self.assertEqual(self.complete('pairs[9].')[1], {})
+        self.assertEqual(main.spyhole_test, [])
+
+    def test_modules(self):
+        folder = tempfile.mkdtemp(dir='/tmp')
+        self.addCleanup(shutil.rmtree, folder)
+        os.makedirs(folder + '/spyhole_pack/inner')
+        for name in 'spyhole_pack/__init__.py', 'spyhole_pack/part.py', 'spyhole_pack/inner/deep.py', 'spyhole_one.py', 'spyhole-no.py':
+            with open(os.path.join(folder, name), 'w') as file:
+                file.write('import main_spyhole_imported')
+        sys.path.insert(0, folder)
+        self.addCleanup(sys.path.remove, folder)
+        self.assertEqual(self.complete('import spyhole_')[1], {'spyhole_pack': 'module', 'spyhole_one': 'module'})
+        self.assertEqual(self.complete('import os, spyhole_o'), (11, {'spyhole_one': 'module'}))
+        self.assertEqual(self.complete('from spyhole_p')[1], {'spyhole_pack': 'module'})
+        self.assertEqual(self.complete('import spyhole_pack.'), (20, {'part': 'module', 'inner': 'module'}))
+        self.assertEqual(self.complete('from spyhole_pack.inner import '), (31, {'deep': 'module'}))
+        self.assertEqual(self.complete('from os import getpi')[1], {'getpid': 'function'})
+        self.assertEqual(self.complete('from os import path, getpi'), (21, {'getpid': 'function'}))
+        self.assertEqual(self.complete('import os as ')[1].get('len'), 'function')
+        self.assertNotIn('spyhole_pack', sys.modules)
+        self.assertIn('import', self.complete('import')[1])
+        self.assertIn('import', self.complete('impor')[1])
+
+    def test_files(self):
+        folder = tempfile.mkdtemp(dir='/tmp')
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkdir(folder + '/data')
+        for name in 'data.csv', 'dat"a', '.hidden', 'other':
+            open(os.path.join(folder, name), 'w').close()
+        text = 'open("%s/da' % folder
+        self.assertEqual(self.complete(text), (len(text) - 2, {'data/': 'path', 'data.csv': 'path'}))
+        self.assertEqual(set(self.complete("x = '%s/" % folder)[1]), {'data/', 'data.csv', 'other'})
+        self.assertEqual(set(self.complete("x = '%s/.h" % folder)[1]), {'.hidden'})
+        self.assertEqual(self.complete('open("/nowhere/at/all/')[1], {})
+        self.assertEqual(self.complete('# "%s/' % folder)[1], {})
+        self.assertEqual(self.complete('"abc')[1], {})
 
     def test_many(self):
         self.define('class Many(object): pass\nmany = Many()\nfor i in range(2000): setattr(many, "n%04d" % i, i)\nmany._n = 1')

@@ -188,6 +188,17 @@ class Doors(unittest.TestCase):
         self.assertEqual(audit, ['(hidden)', '"\\x1b[2J"', 'exit()'])
         self.assertEqual(_records.shortened('x' * 201), 'x' * 200 + ' ...')
 
+    def test_a_port_in_use_and_a_folder_that_is_not_there(self):
+        taken = socket.socket()
+        self.addCleanup(taken.close)
+        taken.bind(('127.0.0.1', 0))
+        taken.listen(1)
+        for address in taken.getsockname(), '/nowhere/door':
+            self.assertIsNone(backdoor.Opener(address, None, None, None).begin())
+            self.assertRaises(OSError, backdoor.listen, address)
+        self.kept.wait('spyhole WARNING The backdoor can not be opened at 127.0.0.1:%d: ' % taken.getsockname()[1])
+        self.kept.wait('spyhole WARNING The backdoor can not be opened at /nowhere/door: ')
+
     @unittest.skipUnless(hasattr(sys, 'addaudithook'), 'no audit events')
     def test_audit_events(self):
         # A hook stays for ever, so it is set in a program of its own.

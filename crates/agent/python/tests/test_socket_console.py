@@ -219,6 +219,11 @@ class Worlds(unittest.TestCase):
         screen.type('me\r')
         screen.until("'me'")
         screen.until('>>> ')
+        screen.type('for n in iter(int, 1): n or print("on" + "ce") if "x" not in vars() else 0; x = 1\r\r')
+        screen.until('once\n')
+        screen.type('\x03')                             # while code runs it ends the code
+        screen.until('KeyboardInterrupt')
+        screen.run('given + 2', '\n44\n')
         screen.type('\x04')
         self.assertEqual(screen.end(), 0)
         self.assertIn('left %s; its program goes on' % at, screen.text)

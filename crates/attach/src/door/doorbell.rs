@@ -52,8 +52,8 @@ impl Door for Doorbell {
             return Err(AttachError::NotHere(NotHere::MainOnly));
         }
         let choice = RandomState::new().hash_one(std::process::id());
-        let bell = Bell::hang(pid, choice).map_err(|error| broken(&error))?;
-        let (main, version, switched_off) = ring(process, &bell, options.patience, deadline)?;
+        let bell = Bell::hang(pid, choice, options.port).map_err(|error| broken(&error))?;
+        let (main, version, switched_off) = ring(process, &bell, options, deadline)?;
         let (control, mark) = connection(&bell, deadline)?;
         if mark[0] != b'C' {
             return Err(broken(&"it answered with something else"));
@@ -88,7 +88,7 @@ impl Door for Doorbell {
 fn ring(
     process: &Pidfd,
     bell: &Bell,
-    patience: Duration,
+    options: &Options,
     deadline: Instant,
 ) -> Result<(OwnedFd, Version, bool), AttachError> {
     loop {
@@ -107,7 +107,7 @@ fn ring(
             return Ok((main, Version::new(mark[1], mark[2], 0), mark[3] & 1 != 0));
         }
         if left.is_zero() {
-            return Err(AttachError::NotHere(NotHere::RangInVain { within: patience }));
+            return Err(AttachError::NotHere(NotHere::RangInVain { within: options.patience }));
         }
     }
 }

@@ -5,12 +5,14 @@ pub(crate) mod console;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod generate;
+pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;
 mod rounds;
 pub(crate) mod stack;
+pub(crate) mod trace;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -36,8 +38,10 @@ pub(crate) fn run() -> u8 {
     let (outcome, json) = match arguments.command {
         Command::Ps(command) => (command.run(&terminal), command.json),
         Command::Stack(command) => (command.run(&terminal), command.json),
+        Command::Get(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Trace(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),

@@ -7,6 +7,9 @@ use spyhole_session::model::{
     Left, Local, Outcome, Place, ProcessRow, ProcessStacks, Raised, Relation, Running, SourceLine,
     StackFrame, SyntaxPlace, ThreadStack, ThreadState, TraceFrame, Value,
 };
+use spyhole_session::objects::{
+    self, Difference, Found, Item, Nowhere, ObjectAnswer, ObjectGroup, ObjectReport, Tree, What,
+};
 use spyhole_session::snapshot::Look;
 use spyhole_session::waits::{
     Deadlock, DeadlockKind, Line, Member, Owner, Owning, ThreadName, Wait, WaitKind,
@@ -14,6 +17,7 @@ use spyhole_session::waits::{
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
+use super::objects::{self as object_views, Extent};
 use super::stacks::Style;
 use super::terminal::Terminal;
 use super::text::Text;
@@ -212,7 +216,97 @@ fn process() -> ProcessStacks {
     }
 }
 
+fn tree(repr: &str) -> Tree {
+    let leaf = Tree::redacted(EVIL.into(), Default::default());
+    let inner = Tree { repr: repr.into(), ..leaf.clone() };
+    let item =
+        |key: Option<&str>, value: &Tree| Item { key: key.map(Into::into), value: value.clone() };
+    Tree {
+        repr: format!("{repr}{}", "x".repeat(80)).into(),
+        truncated: true,
+        length: Some(9),
+        through: Some(EVIL.into()),
+        items: Some(vec![item(Some(EVIL), &inner), item(None, &inner)]),
+        attributes: Some(vec![(EVIL.into(), inner)]),
+        not_run: vec![evil()],
+        ..leaf
+    }
+}
+
+fn objects() -> ObjectReport {
+    let found = |repr: &str| {
+        objects::Outcome::Found(Found { tree: tree(repr), torn: true, note: Some(evil()) })
+    };
+    let nowhere = Nowhere::new(evil(), evil(), vec![evil()]);
+    let outcomes = vec![
+        found(EVIL),
+        found("other"),
+        objects::Outcome::Nowhere(nowhere),
+        objects::Outcome::Failed(error(ErrorKind::Gone)),
+    ];
+    let differs =
+        |what: What| Difference { path: evil(), what, majority: Some(evil()), here: Some(evil()) };
+    let every = vec![
+        differs(What::MissingKey(evil())),
+        differs(What::ExtraKey(evil())),
+        differs(What::MissingMember),
+        differs(What::ExtraMember),
+        differs(What::MissingItem),
+        differs(What::ExtraItem),
+        differs(What::MissingAttribute(evil())),
+        differs(What::ExtraAttribute(evil())),
+        differs(What::Value),
+        differs(What::Type),
+        differs(What::Order),
+    ];
+    let group = |pid: i32, is_error: bool| ObjectGroup {
+        members: vec![place(pid)],
+        is_error,
+        differs: every.clone(),
+        cut: true,
+    };
+    ObjectReport {
+        path: evil(),
+        answers: outcomes
+            .into_iter()
+            .zip(0_usize..)
+            .map(|(outcome, index)| ObjectAnswer {
+                place: place(index as i32 + 1),
+                outcome,
+                group: Some(index),
+            })
+            .collect(),
+        groups: vec![group(1, false), group(2, false), group(3, true), group(4, true)],
+        not_loaded: vec![place(9)],
+    }
+}
+
+fn every_object(terminal: &Terminal) {
+    let report = objects();
+    for extent in [
+        Extent { depth: 3, items: 100, width: Some(80) },
+        Extent { depth: 0, items: 1, width: None },
+    ] {
+        terminal.data(&object_views::text(&report, extent)).unwrap();
+        let mut one = report.clone();
+        one.answers.truncate(1);
+        terminal.data(&object_views::text(&one, extent)).unwrap();
+        terminal.json(&object_views::json::report(&report, extent), true).unwrap();
+        let mut changes = object_views::changes::Changes::default();
+        let mut later = report.clone();
+        later.answers[0].outcome = report.answers[1].outcome.clone();
+        for report in [&report, &later] {
+            for change in changes.of(report, Moment::now(), extent) {
+                change.tell(terminal, false).unwrap();
+                change.tell(terminal, true).unwrap();
+            }
+        }
+    }
+    terminal.talk(&object_views::notes(&report));
+}
+
 fn everything(terminal: &Terminal) {
+    every_object(terminal);
     let seen = [process(), process()];
     for (all, width) in [(false, None), (true, None), (false, Some(80)), (true, Some(20))] {
         let style = Style { all, width };

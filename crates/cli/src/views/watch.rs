@@ -103,7 +103,7 @@ impl Changes {
 }
 
 /// When, and of whom something is told.
-pub(super) fn stamp(now: Moment, who: &str) -> Text {
+pub(crate) fn stamp(now: Moment, who: &str) -> Text {
     let mut text = Text::new();
     text.ink(Ink::Faint, now.time_of_day()).plain(" ").ink(Ink::Strong, who);
     text

@@ -150,7 +150,7 @@ impl<'a> Classes<'a> {
     }
 
     /// The slot that a member of a class's dict stands for (`T_OBJECT_EX` of `Include/structmember.h`).
-    fn slot(&mut self, member: Address) -> Option<Slot> {
+    pub(super) fn slot(&mut self, member: Address) -> Option<Slot> {
         const OBJECT: u32 = 16;
         let Reader { memory, layout, .. } = self.reader;
         let kind = self.reader.kind(member).ok()?;

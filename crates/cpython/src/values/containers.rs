@@ -66,7 +66,7 @@ impl Values<'_> {
     }
 
     /// Whether an object is a name under which a secret stands.
-    fn is_secret(&self, name: Address) -> bool {
+    pub(super) fn is_secret(&self, name: Address) -> bool {
         const LONGEST: usize = 100;
         let kind = self.reader.kind(name).unwrap_or(Address(0));
         let types = self.reader.types;
@@ -120,7 +120,12 @@ impl Values<'_> {
         self.out.form(")");
     }
 
-    pub(super) fn set(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
+    /// Members of a set, `most` at most, and whether there are more.
+    pub(super) fn members_of_set(
+        &self,
+        at: Address,
+        most: usize,
+    ) -> Result<(Vec<Address>, bool), Unreadable> {
         const ENTRY: u64 = 16;
         // `set_next` passes what was removed, whose hash is one that nothing has.
         const REMOVED: u64 = u64::MAX;
@@ -129,10 +134,10 @@ impl Values<'_> {
         let used = memory.word(at.plus(of.set_used))?;
         let places = memory.word(at.plus(of.set_mask))?.saturating_add(1);
         let table = memory.pointer(at.plus(of.set_table))?;
-        let most = self.items_at_most();
         let mut members = Vec::new();
         let mut place = 0;
-        let places = places.min(most as u64 + GAPS_AT_MOST);
+        // A table has some places for each of its members.
+        let places = places.min((most as u64).saturating_mul(8).saturating_add(GAPS_AT_MOST));
         while place < places && members.len() < most && (members.len() as u64) < used {
             let count = (places - place).min(64);
             let bytes = memory.bytes(table.plus(place * ENTRY), (count * ENTRY) as usize)?;
@@ -142,6 +147,12 @@ impl Values<'_> {
             place += count;
         }
         let more = (members.len() as u64) < used;
+        Ok((members, more))
+    }
+
+    pub(super) fn set(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
+        let used = self.reader.memory.word(at.plus(self.reader.layout.objects.set_used))?;
+        let (members, more) = self.members_of_set(at, self.items_at_most())?;
         let name = look.class.c_name.clone();
         if used == 0 {
             self.out.form(&format!("{name}()"));
@@ -177,7 +188,7 @@ impl Values<'_> {
     }
 
     pub(super) fn ordered(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
-        let beginning = self.ordered_entries(at)?;
+        let beginning = self.ordered_entries(at, self.items_at_most())?;
         let name = Self::short_name(look).to_owned();
         if beginning.entries.is_empty() && !beginning.cut {
             self.out.form(&format!("{name}()"));
@@ -198,16 +209,20 @@ impl Values<'_> {
     }
 
     /// The entries of an `OrderedDict` in its own order, which its list of nodes tells.
-    fn ordered_entries(&self, at: Address) -> Result<Beginning, Unreadable> {
-        const LOOKED_UP: usize = 1 << 12;
+    pub(super) fn ordered_entries(
+        &self,
+        at: Address,
+        most: usize,
+    ) -> Result<Beginning, Unreadable> {
+        let looked_up = most.max(1 << 12);
         let details = &self.reader.layout.details;
         let of = &details.unlisted;
         let memory = self.reader.memory;
-        let all = self.reader.dict_beginning(at, LOOKED_UP, GAPS_AT_MOST)?;
+        let all = self.reader.dict_beginning(at, looked_up, GAPS_AT_MOST)?;
         let values: HashMap<Address, Entry> =
             all.entries.iter().map(|entry| (entry.key, *entry)).collect();
         let used = memory.word(at.plus(self.reader.layout.dict.used))?;
-        let most = self.items_at_most().min(usize::try_from(used).unwrap_or(usize::MAX));
+        let most = most.min(usize::try_from(used).unwrap_or(usize::MAX));
         let mut entries = Vec::new();
         let mut node = memory.pointer(at.plus(details.dict_length + of.ordered_first))?;
         while !node.is_null() && entries.len() < most {
@@ -234,14 +249,13 @@ impl Values<'_> {
         Ok(())
     }
 
-    pub(super) fn deque(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
+    /// The first items of a deque.
+    pub(super) fn deque_items(&self, at: Address, most: u64) -> Result<Vec<Address>, Unreadable> {
         let of = &self.reader.layout.details.unlisted;
         let memory = self.reader.memory;
-        let length = self.length(at)?;
-        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(self.items_at_most());
+        let wanted = usize::try_from(self.length(at)?.min(most)).unwrap_or(usize::MAX);
         let mut block = memory.pointer(at.plus(of.deque_left))?;
         let mut index = memory.word(at.plus(of.deque_left_index))?.min(of.block_length);
-        let most = memory.word(at.plus(of.deque_most))? as i64;
         let mut items = Vec::new();
         while items.len() < wanted {
             let count = (of.block_length - index).min((wanted - items.len()) as u64);
@@ -250,6 +264,14 @@ impl Values<'_> {
             block = memory.pointer(block.plus(of.block_items + of.block_length * 8))?;
             index = 0;
         }
+        Ok(items)
+    }
+
+    pub(super) fn deque(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
+        let of = &self.reader.layout.details.unlisted;
+        let length = self.length(at)?;
+        let most = self.reader.memory.word(at.plus(of.deque_most))? as i64;
+        let items = self.deque_items(at, self.items_at_most() as u64)?;
         let more = (items.len() as u64) < length;
         let name = self.own_name(look, "deque").to_owned();
         self.within(at, "[...]", |own| {

@@ -11,6 +11,9 @@ use super::forms::Look;
 use super::{INSTANCES_AT_MOST, Values};
 use crate::reader::flag;
 
+/// Fields of a named tuple.
+const FIELDS_AT_MOST: usize = 1000;
+
 impl Values<'_> {
     /// `<module.Class object at 0x...>`
     pub(super) fn bare(&mut self, at: Address, look: &Look) {
@@ -66,7 +69,7 @@ impl Values<'_> {
         Ok(attributes)
     }
 
-    fn slots(&mut self, at: Address, look: &Look) -> Vec<(String, Address)> {
+    pub(super) fn slots(&mut self, at: Address, look: &Look) -> Vec<(String, Address)> {
         if !look.has_slots {
             return Vec::new();
         }
@@ -113,25 +116,28 @@ impl Values<'_> {
         })
     }
 
-    pub(super) fn named_tuple(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
+    /// The fields of a named tuple.
+    pub(super) fn fields_of(
+        &mut self,
+        at: Address,
+        look: &Look,
+        most: usize,
+    ) -> Vec<(String, Address)> {
         let names = look.class.bases.iter().find_map(|base| self.classes.get(*base)?.fields);
-        let reader = self.classes.reader();
-        let count = self.length(at)?.min(self.items_at_most() as u64);
+        let names = names.and_then(|names| self.sequence(names, FIELDS_AT_MOST));
+        let names = names.unwrap_or_default();
+        let values = self.sequence(at, most.min(FIELDS_AT_MOST));
+        let values = values.unwrap_or_default().into_iter().enumerate();
+        let named = values.map(|(index, value)| {
+            let name = names.get(index).and_then(|name| self.reader.text(*name, 100));
+            (name.map_or_else(|| "?".to_owned(), |name| name.text), value)
+        });
+        named.collect()
+    }
+
+    pub(super) fn named_tuple(&mut self, at: Address, look: &Look) -> Result<(), Unreadable> {
         let name = Self::short_name(look).to_owned();
-        let mut pairs = Vec::new();
-        for index in 0..count {
-            let item = |tuple: Address| {
-                let items = tuple.plus(reader.layout.objects.tuple + index * 8);
-                reader.memory.pointer(items)
-            };
-            let field = names
-                .filter(|names| reader.kind(*names).is_ok_and(|kind| kind == reader.types.tuple))
-                .filter(|names| reader.size(*names).is_ok_and(|size| size as u64 > index))
-                .and_then(|names| reader.text(item(names).ok()?, 100));
-            let field = field.map_or_else(|| "?".to_owned(), |text| text.text);
-            let value = at.plus(self.reader.layout.objects.tuple + index * 8);
-            pairs.push((field, self.reader.memory.pointer(value)?));
-        }
+        let pairs = self.fields_of(at, look, self.items_at_most());
         let more = (pairs.len() as u64) < self.length(at)?;
         self.within(at, &format!("{name}(...)"), |own| {
             own.out.form(&format!("{name}("));

@@ -8,14 +8,18 @@ mod callables;
 mod characters;
 mod classes;
 mod containers;
+mod descriptors;
 mod forms;
 mod instances;
 mod numbers;
 mod output;
 mod printable;
+mod proxies;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod times;
+mod tree;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +34,8 @@ use classes::Classes;
 pub(crate) use classes::c_string;
 use forms::{Form, Look};
 use output::Output;
+pub use steps::{Key, Step, StepError};
+pub use tree::{Bounds, Item, Tree};
 
 /// How much of a value is told, and what of it is not.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,8 @@ const TOKEN_LONGEST: u64 = 4096;
 const LEAVING: &str = "Ctrl-D or exit() leaves and the program goes on";
 
 pub(super) fn run(console: &Console, terminal: &Terminal, at: &Address) -> Outcome {
-    if console.entry.door.is_some() || console.entry.override_opt_out {
+    let entry = &console.entry;
+    if entry.door.is_some() || entry.port.is_some() || entry.override_opt_out {
         return Err(Failure::new(
             Kind::Usage,
             format!("`{at}` is an address: no door leads there but its own"),
