@@ -32,5 +32,6 @@ mod smoke;
 mod stack;
 mod takeover;
 mod trace;
+mod uwsgi;
 mod values;
 mod waits;

@@ -31,6 +31,8 @@ pub struct Hello {
     pub pid: i32,
     /// Its pid in its own namespace.
     pub own_pid: i32,
+    /// 0 is the main one.
+    pub interpreter: i64,
     /// `3.11.7`
     pub python: String,
     pub executable: String,
@@ -73,7 +75,7 @@ impl Console {
                 Incoming::Event(Wire::Hello(hello)) => break hello,
                 Incoming::Event(_) => {}
                 Incoming::Nothing => {
-                    return Err(failure::never_ran(conversation.place(), GREETING));
+                    return Err(conversation.why_unreached(GREETING));
                 }
                 Incoming::End => {
                     conversation.process_ended(Duration::from_millis(200));
@@ -85,6 +87,7 @@ impl Console {
         let hello = Hello {
             pid: target.pid,
             own_pid: hello.pid,
+            interpreter: conversation.place().interpreter,
             python: format!("{major}.{minor}.{micro}"),
             executable: hello.executable,
             place: "thread".into(),

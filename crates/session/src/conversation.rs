@@ -11,14 +11,14 @@ use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
 use spyhole_agent::{bundle, compiled};
 use spyhole_attach::{
-    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation,
+    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
 };
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
 use crate::model::{EvalError, Left, Place, Running};
 use crate::starved::{self, Helper};
-use crate::{failure, received};
+use crate::{failure, received, unreached};
 
 /// How a piece of code is to be run.
 #[derive(Clone, Debug)]
@@ -337,7 +337,7 @@ impl<'t> Conversation<'t> {
             let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
             let limit = match &mut self.helper {
                 Some(helper) if is_asked => {
-                    helper.help(self.link.thread);
+                    helper.help(&self.link, self.process.get());
                     left.min(starved::PERIOD)
                 }
                 _ => left,
@@ -403,6 +403,11 @@ impl<'t> Conversation<'t> {
         failure::of_attach(&error)
     }
 
+    /// Why the agent has not run within `limit`.
+    pub(crate) fn why_unreached(&self, limit: Duration) -> EvalError {
+        unreached::why(self.process.get(), self.place(), limit)
+    }
+
     /// Whether the process has ended, or does so within `limit`.
     pub(crate) fn process_ended(&self, limit: Duration) -> bool {
         self.process.get().ends_within(limit)
@@ -429,7 +434,12 @@ impl<'t> Conversation<'t> {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);
         }
-        let held = self.link.held;
+        if !self.greeted {
+            // What the agent has not begun it will not begin without us.
+            still_running.clear();
+        }
+        let lent = self.helper.as_ref().is_some_and(Helper::has_lent);
+        let held = if lent { self.link.held.max(lend::AWAY) } else { self.link.held };
         let mut kept = std::mem::take(&mut self.left);
         if self.stub_said == Some(spyhole_stub_says::KEPT) {
             kept.push(

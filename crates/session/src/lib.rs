@@ -34,6 +34,7 @@ mod sources;
 mod starved;
 pub mod suspended;
 pub mod target;
+mod unreached;
 mod waiting;
 pub mod waits;
 

@@ -264,7 +264,7 @@ impl Watched<'_> {
                 }
                 Incoming::Event(_) => {}
                 Incoming::Nothing if !placed && start.elapsed() > PLACING => {
-                    return Err(failure::never_ran(place, PLACING));
+                    return Err(conversation.why_unreached(PLACING));
                 }
                 Incoming::Nothing => {}
                 Incoming::End => {
