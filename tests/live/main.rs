@@ -30,6 +30,7 @@ mod signals;
 mod situations;
 mod smoke;
 mod stack;
+mod suspended;
 mod takeover;
 mod trace;
 mod uwsgi;

@@ -281,12 +281,15 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         greenlets: Vec::new(),
     });
     let mut interpreters: Vec<InterpreterStacks> = interpreters.collect();
-    awaiting::tell(&share, reader, &moment.memory, &beyond, &mut interpreters);
+    let later = later.map(|memory| Reader { memory, ..reader });
+    let seen = &moment.interpreters;
+    let of_others =
+        awaiting::tell(&share, reader, &moment.memory, seen, &beyond, later, &mut interpreters);
     let threads = waiting::subjects(&moment.interpreters, &interpreters, &activities);
     let found = waiting::all(&mut Waiting::new(reader, view), &threads);
-    let later = later.map(|memory| Reader { memory, ..reader });
     let tasks: &dyn Tasks = tasks;
-    let deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    let mut deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    deadlocks.extend(of_others);
     let waits = waiting::told(found, &threads, tasks);
     let all = interpreters.iter_mut().flat_map(|interpreter| &mut interpreter.threads);
     for (thread, wait) in all.zip(waits) {

@@ -12,7 +12,7 @@ use spyhole_session::model::{
 };
 use spyhole_session::suspended::{GreenletStack, TaskStack};
 
-use super::waits;
+use super::waits::{self, address};
 
 /// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
 /// time that reading them took.
@@ -145,7 +145,7 @@ fn task_json(out: &mut String, told: &mut Told, task: &TaskStack) {
         "state": task.state.name(),
         "event_loop": address(task.event_loop),
         "thread": task.thread,
-        "awaits": task.awaits.as_ref().map(waits::wait_json),
+        "awaits": task.awaits.as_ref().map(waits::awaits_json),
         "awaited_by": task.awaited_by.iter().map(waits::task_json).collect::<Json>(),
         "torn": task.torn,
         "truncated": task.cut,
@@ -169,11 +169,6 @@ fn greenlet_json(out: &mut String, told: &mut Told, one: &GreenletStack) {
         "truncated": one.cut,
     });
     stack_json(out, told, &fields, &one.frames);
-}
-
-/// As `id()` of the process would give it, in the form in which values show addresses.
-fn address(at: u64) -> String {
-    format!("{at:#x}")
 }
 
 fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackFrame]) {
