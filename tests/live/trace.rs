@@ -110,10 +110,13 @@ fn kinds(python: &Interpreter) {
             pairs(&[("a", "1"), ("k", "3"), ("args", "(2,)"), ("more", "{'z': 4}")]),
             "['a', 'args', 'k', 'more']",
         ),
+        ("calls_imported", "calls_imported('b')", "'b'", pairs(&[("n", "'b'")]), "'b'"),
         ("sourceless", "sourceless(1, y=3)", "4", pairs(&[("x", "1"), ("y", "3")]), "4"),
     ];
     for (name, call, value, expected, result) in cases {
-        let mut trace = Trace::of(pid, &format!("__main__:{name}"), &[]);
+        let (mut trace, placed) = Trace::start(pid, &format!("__main__:{name}"), &[]);
+        let how = if name == "sourceless" { "wrapped" } else { "compiled in" };
+        assert_eq!(placed["how"], how, "{name}: {placed}");
         assert_eq!(subject.evaluate(call).expect("it answers"), value, "{name}");
         let told = trace.call();
         assert_eq!(arguments(&told), expected, "{name}");

@@ -150,6 +150,10 @@ def login(user, password):
     return user
 
 
+def calls_imported(n):
+    return os.path.basename(functools.reduce(os.path.join, ["a", n]))
+
+
 def later(n):
     return n
 

@@ -109,12 +109,11 @@ def definition_of(tree, code):
 
 def pruned(tree, path, node):
     # The module without what can not matter to this function: other
-    # statements of it, and of the classes around.
-    future = [one for one in tree.body if type(one).__name__ == 'ImportFrom' and one.module == '__future__']
+    # statements of it, and of the classes around. Imports matter: a call of
+    # what the module imports is other code (Python/compile.c, is_import_originated).
     outer = path[0] if path else node
-    body = future + [top for top in tree.body if top is outer or holds(top, outer)]
     undo = [(tree, tree.body)]
-    tree.body = body
+    tree.body = [top for top in tree.body if top is outer or holds(top, outer) or imports(top)]
     for index, one in enumerate(path):
         if type(one).__name__ == 'ClassDef':
             below = path[index + 1] if index + 1 < len(path) else node
@@ -123,6 +122,18 @@ def pruned(tree, path, node):
         else:
             break
     return undo
+
+
+def imports(statement):
+    waiting = [statement]
+    while waiting:
+        node = waiting.pop()
+        if type(node).__name__ in ('Import', 'ImportFrom'):
+            return True
+        if type(node).__name__ not in SCOPES:
+            for block in blocks_of(node):
+                waiting.extend(block)
+    return False
 
 
 def holds(statement, wanted):
