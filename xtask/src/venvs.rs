@@ -17,7 +17,21 @@ const ENVIRONMENTS: &[(&str, &[&str])] = &[
     ("3.6", &["gevent", "eventlet", "uvloop", "gunicorn", "flask"]),
     ("3.8", &["gevent", "eventlet"]),
     ("3.11", &["gevent", "eventlet"]),
-    ("3.13", &["gevent", "eventlet", "uvloop", "gunicorn", "flask", "IPython"]),
+    (
+        "3.13",
+        &[
+            "gevent",
+            "eventlet",
+            "uvloop",
+            "gunicorn",
+            "packaging",
+            "flask",
+            "IPython",
+            "uvicorn",
+            "hypercorn",
+            "starlette",
+        ],
+    ),
 ];
 
 /// Versions of greenlet whose structures differ, by the Python that is to be looked at with them.

@@ -89,7 +89,7 @@ impl Stack {
         };
         let locals = Wanted { characters: self.max, reveal: self.reveal };
         let locals = self.locals.then_some(locals);
-        snapshot::of_all(targets, Options { pause, sources: true, locals })
+        snapshot::of_all(targets, Options { pause, sources: true, locals, requests: None })
     }
 
     fn style(&self, terminal: &Terminal) -> Style {

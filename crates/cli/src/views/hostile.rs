@@ -10,6 +10,7 @@ use spyhole_session::model::{
 use spyhole_session::objects::{
     self, Difference, Found, Item, Nowhere, ObjectAnswer, ObjectGroup, ObjectReport, Tree, What,
 };
+use spyhole_session::requests::{ServedBy, WebRequest};
 use spyhole_session::snapshot::Look;
 use spyhole_session::suspended::{
     GreenletRole, GreenletStack, GreenletState, TaskName, TaskStack, TaskState,
@@ -25,7 +26,7 @@ use super::objects::{self as object_views, Extent};
 use super::stacks::Style;
 use super::terminal::Terminal;
 use super::text::Text;
-use super::{answers, json, leaving, processes, stacks, watch};
+use super::{answers, json, leaving, processes, requests, stacks, watch};
 use crate::failure::Failure;
 
 const EVIL: &str = "\x1b]0;gone\x07\x1b[2J\r\u{9b}31m\u{202e}drow\u{200b}\u{feff}\x7f\x00\u{e0041}";
@@ -242,6 +243,7 @@ fn process() -> ProcessStacks {
         torn: true,
         notes: vec![evil()],
         deadlocks: vec![deadlock()],
+        requests: vec![WebRequest::example(ServedBy::Thread(0), EVIL)],
         interpreters: vec![
             InterpreterStacks {
                 id: 0,
@@ -372,6 +374,8 @@ fn everything(terminal: &Terminal) {
     }
     terminal.talk(&stacks::notes(&seen));
     terminal.json_document(&stacks::json::processes(&seen)).unwrap();
+    terminal.data(&requests::text(&seen, Style { all: true, width: Some(80) })).unwrap();
+    terminal.json(&requests::json(&seen), true).unwrap();
 
     let report = report();
     for answer in &report.answers {

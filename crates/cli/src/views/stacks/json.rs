@@ -187,6 +187,14 @@ fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackF
     out.push_str("]}");
 }
 
+/// One frame by itself.
+pub(crate) fn frame(frame: &StackFrame) -> Json {
+    let mut text = String::new();
+    frame_json(&mut text, frame);
+    locals_json(&mut text, frame);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// A frame, left open: its locals follow.
 fn frame_json(out: &mut String, frame: &StackFrame) {
     let text = |text: &Option<Arc<str>>| match text {

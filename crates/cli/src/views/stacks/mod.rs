@@ -15,7 +15,7 @@ mod models;
 mod tests;
 mod waits;
 
-use spyhole_session::model::ProcessStacks;
+use spyhole_session::model::{ProcessStacks, StackFrame};
 
 use super::escape::flat;
 use super::text::{Ink, Text};
@@ -141,4 +141,9 @@ pub(crate) fn notes(processes: &[ProcessStacks]) -> Text {
         }
     }
     text
+}
+
+/// Frames without a head.
+pub(crate) fn frames_of(text: &mut Text, all: &[StackFrame], style: Style) {
+    frames::of_stack(text, frames::Stack { frames: all, cut: false }, style);
 }
