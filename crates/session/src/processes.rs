@@ -14,8 +14,8 @@ use spyhole_proc::stat::Status;
 use spyhole_proc::tasks;
 use spyhole_proc::users::Users;
 
+use crate::interpreters as inside;
 use crate::model::{Allowed, ProcessRow};
-use crate::{interpreters as inside, snapshot};
 
 /// What a file makes of a process that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,18 @@ pub fn list(pattern: Option<&str>, whole: bool) -> Vec<ProcessRow> {
     rows.collect()
 }
 
+/// Those of these processes that are there and run Python.
+pub(crate) fn of(pids: impl Iterator<Item = i32>) -> Vec<ProcessRow> {
+    let all = find::list(&Viewer { uid: 0, lineage: Vec::new() }).unwrap_or_default();
+    let users = Users::of_this_machine().ok();
+    let mut pythons = Pythons::new();
+    let rows = pids.filter_map(|pid| {
+        let process = all.iter().find(|process| process.pid == pid)?;
+        Some(row(process, pythons.recognise(pid)?, users.as_ref()))
+    });
+    rows.collect()
+}
+
 fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
     let cmdline = text(&process.command_line);
     let (implementation, python) = match kind {
@@ -110,6 +122,19 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         Kind::PyPy => ("pypy", None),
     };
     let executable = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+    let inside = match kind {
+        Kind::PyPy => Vec::new(),
+        Kind::CPython(_) => {
+            Pidfd::open(process.pid).map(|held| inside::rows(&held)).unwrap_or_default()
+        }
+    };
+    let has = |package: &str| inside.iter().any(|one| one.packages.iter().any(|p| p == package));
+    let known = what_it_is(&cmdline);
+    // Without a name of its own a daemon looks like any other child of its server.
+    let told = [("mod_wsgi", "mod_wsgi"), ("uwsgi", "uWSGI")];
+    let known = known.or_else(|| Some(told.iter().find(|(package, _)| has(package))?.1));
+    let loops = ["asyncio", "eventlet", "gevent"];
+    let named = inside.iter().filter_map(|one| one.name.clone());
     ProcessRow {
         pid: process.pid,
         namespace_pid: tasks::inner_id(process.pid, process.pid).filter(|own| *own != process.pid),
@@ -120,19 +145,14 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         executable: executable.ok().map(|p| p.to_string_lossy().into_owned()),
         age: process.age,
         threads: process.threads,
-        interpreters: interpreters(process.pid, kind),
+        interpreters: u32::try_from(inside.len()).ok().filter(|count| *count > 0),
         interpreter_list: None,
-        kind: what_it_is(&cmdline).map(str::to_owned),
+        kind: known.map(|kind| of_a_pair(process, kind)),
+        loaded: loops.into_iter().filter(|one| has(one)).map(str::to_owned).collect(),
+        groups: named.filter(|name| !name.is_empty()).collect(),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),
         cmdline,
-    }
-}
-
-fn interpreters(pid: i32, kind: Kind) -> Option<u32> {
-    match kind {
-        Kind::PyPy => None,
-        Kind::CPython(_) => snapshot::interpreters(&Pidfd::open(pid).ok()?),
     }
 }
 
@@ -172,6 +192,30 @@ pub(crate) fn text(words: &[Vec<u8>]) -> Vec<String> {
     words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// Of servers that fork: the one that was forked from its like is a worker, the one that has such children their master.
+fn of_a_pair(process: &Process, kind: &str) -> String {
+    let is_like = |pid: i32| {
+        let words = spyhole_proc::stat::command_line(pid).unwrap_or_default();
+        what_it_is(&text(&words)) == Some(kind)
+    };
+    let forks = matches!(kind, "gunicorn" | "uWSGI" | "celery" | "uvicorn" | "hypercorn");
+    if !forks {
+        return kind.to_owned();
+    }
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", process.pid);
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        let children: Vec<i32> =
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        children.into_iter().any(is_like)
+    };
+    match () {
+        () if is_like(process.ppid) => format!("{kind} worker"),
+        () if children() => format!("{kind} master"),
+        () => kind.to_owned(),
+    }
+}
+
 /// What a process is, as its command line calls itself.
 fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
     let first = cmdline.first()?;
@@ -190,9 +234,15 @@ fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
         ("uwsgi-core", "uWSGI"),
         ("uwsgi_python3", "uWSGI"),
         ("ipykernel_launcher", "notebook kernel"),
+        ("ipykernel", "notebook kernel"),
+        ("jupyter-lab", "notebook server"),
+        ("jupyter-notebook", "notebook server"),
+        ("daphne", "daphne"),
+        ("waitress-serve", "waitress"),
     ];
     cmdline.iter().take(4).find_map(|word| {
         let name = word.rsplit('/').next().unwrap_or(word);
+        let name = name.strip_suffix(".py").unwrap_or(name);
         known.iter().find(|(program, _)| name == *program).map(|(_, kind)| *kind)
     })
 }
