@@ -30,10 +30,14 @@ pub const LENT: Feature =
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
+/// The `about` request.
+pub const ABOUT: Feature =
+    Feature { name: "about", source: include_str!("../python/spyhole/_about.py") };
+
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
 pub const FOR_EVAL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT];
 /// Everything there is.
-pub const ALL: [Feature; 6] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE];
+pub const ALL: [Feature; 7] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE, ABOUT];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.

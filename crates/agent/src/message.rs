@@ -12,4 +12,4 @@ pub use event::{
     Relation, Stream, Syntax, Where,
 };
 pub use fields::MessageError;
-pub use request::{Complete, Eval, Load, Request};
+pub use request::{About, Complete, Eval, Load, Request};
