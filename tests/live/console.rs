@@ -217,22 +217,30 @@ fn the_editor(python: &Interpreter) {
     terminal.until(PROMPT);
     terminal.types("answ\t");
     terminal.until("answer");
-    terminal.enters(" * 1000", "42000");
-    terminal.enters("table = {'alpha beta': 4100}", PROMPT);
+    terminal.types(" * 1000\r");
+    terminal.until("42000");
+    terminal.enters("table = {'alpha beta': 4100}", "4100}");
+    terminal.until(PROMPT);
     terminal.types("table['al\t");
     terminal.until("beta']");
-    terminal.enters(" + 11", "4111");
+    terminal.types(" + 11\r");
+    terminal.until("4111");
     terminal.until(PROMPT);
     terminal.types(":wh\t");
     terminal.until(":where");
-    terminal.enters("", &format!("process      {pid}"));
-    // A block keeps its indentation, and an empty line ends it.
-    terminal.enters("def twice(n):", "... ");
-    terminal.enters("for turn in range(2):", "... ");
-    terminal.enters("n += turn", "... ");
-    terminal.types("\x08\x08\x08\x08");
-    terminal.enters("return n * 1000", "... ");
-    terminal.enters("", PROMPT);
+    terminal.types("\r");
+    terminal.until(&format!("process      {pid}"));
+    // A block keeps its indentation where somebody types it, and an empty line ends it.
+    terminal.until(PROMPT);
+    for line in
+        ["def twice(n):", "for turn in range(2):", "n += turn", "\x08\x08\x08\x08return n * 1000"]
+    {
+        terminal.types(line);
+        terminal.until(line.trim_start_matches('\x08'));
+        terminal.types("\r");
+        terminal.until("... ");
+    }
+    terminal.types("\r");
     terminal.enters("twice(41)", "42000");
     terminal.enters("twice?", "signature  twice(n)");
     terminal.enters("len?", "signature  len(obj");
@@ -240,7 +248,7 @@ fn the_editor(python: &Interpreter) {
     terminal.enters("str(_1) + str(_)", "4200042000");
     terminal.enters("_2 - 11", "4100");
     terminal.enters(":time answer + 4200", "it took ");
-    terminal.enters(":stack", "in serve");
+    terminal.enters(":stack", "sys.stdin.readline()");
     terminal.enters(":load /nowhere", "cannot read `/nowhere`");
     leaves(terminal, &format!("left {pid} as it was (held "));
     subject.is_unchanged();
