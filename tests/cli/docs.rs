@@ -205,6 +205,11 @@ fn console() {
 }
 
 #[test]
+fn trace() {
+    check("docs/trace.md");
+}
+
+#[test]
 fn demo() {
     check("docs/demo.md");
 }

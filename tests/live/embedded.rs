@@ -7,12 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use spyhole_testkit::screen::Screen;
-use spyhole_testkit::{Interpreter, Start, census};
+use spyhole_testkit::{Fingerprint, Interpreter, Start, census};
 
-use crate::program::{eval, run};
+use crate::program::{LIMIT, Running, eval, run, run_with_input, spyhole};
 use crate::subjects::Subject;
 
 /// What the interpreter's own build says of its library.
@@ -85,8 +86,14 @@ impl Program {
     }
 
     fn start(&self, python: &Interpreter, library: &Library) -> Subject {
+        self.start_as("", "embedded", python, library)
+    }
+
+    /// `mode`: what it does beside running the file `name`.
+    fn start_as(&self, mode: &str, name: &str, python: &Interpreter, library: &Library) -> Subject {
         let program = Interpreter { path: self.0.clone(), ..python.clone() };
-        Subject::still(Start::new(&program, "embedded").env("PYTHONHOME", &library.home))
+        let start = Start::new(&program, name).env("PYTHONHOME", &library.home);
+        Subject::still(start.env("EMBED", mode))
     }
 }
 
@@ -182,6 +189,124 @@ fn without_symbols(python: &Interpreter) {
     }
 }
 
+/// It has the library, and no interpreter: not yet, or no longer. Nothing is done to it, and it goes on.
+#[track_caller]
+fn is_refused(subject: &mut Subject, reason: &str) {
+    let pid = subject.pid().to_string();
+    let before = subject.blocked().expect("it can be read");
+    let answers = [
+        run(["eval", &pid, "answer", "--json"]),
+        run_with_input(&["console", &pid, "--no-history"], ""),
+        run(["stack", &pid]),
+    ];
+    for ran in &answers {
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(format!("{}{}", ran.data, ran.talk).contains(reason), "{ran:?}");
+        assert!(!ran.talk.contains("left "), "nothing was entered: {ran:?}");
+    }
+    assert_eq!(answers[0].json()["answers"][0]["error"]["kind"], "unreachable");
+    let row = row(subject);
+    assert_eq!(row["ask"]["ok"], false, "{row}");
+    assert!(row["ask"]["reason"].as_str().expect("a reason").contains(reason), "{row}");
+    let after = subject.blocked().expect("it can be read");
+    spyhole_testkit::unchanged(&before, &after).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn before_its_interpreter(python: &Interpreter) {
+    let Some(library) = Library::of("before_its_interpreter", python) else { return };
+    let program = Program::build("early", python, &library, &["shared"]);
+    let mut subject = program.start_as("early", "embedded", python, &library);
+    is_refused(&mut subject, "is not initialised");
+    assert_eq!(subject.ask("").expect("it goes on"), "ready");
+    eval(subject.pid(), "answer").gave("42\n");
+    // One that gets its interpreter while somebody waits for it.
+    let mut subject = program.start_as("early", "embedded", python, &library);
+    let mut command = spyhole();
+    command.args(["eval", &subject.pid().to_string(), "1 + 1", "--verbose"]);
+    let running = Running::start(&mut command);
+    assert_eq!(subject.ask("").expect("it goes on"), "ready");
+    let ran = running.wait();
+    // On a machine that is too busy, it comes too late.
+    assert!(ran.data == "2\n" || ran.talk.contains("is not initialised"), "{ran:?}");
+}
+
+fn after_its_interpreter(python: &Interpreter) {
+    let Some(library) = Library::of("after_its_interpreter", python) else { return };
+    let program = Program::build("late", python, &library, &["shared"]);
+    let mut subject = program.start_as("late", "embedded", python, &library);
+    eval(subject.pid(), "answer").gave("42\n");
+    assert_eq!(subject.ask("").expect("it goes on"), "finalised");
+    // To 3.6 nothing tells that there was one.
+    let reason = if python.minor() == "3.6" { "or no longer" } else { "has ended its interpreter" };
+    is_refused(&mut subject, reason);
+    subject.send("").expect("it listens");
+    assert_eq!(subject.wait_exit(LIMIT).expect("it ends").code(), Some(0));
+}
+
+/// Nothing of Python's runs in it, and it keeps the GIL while it waits for the next line that it has to run, as a worker
+/// of uWSGI without threads does: it lends it.
+fn keeping_the_gil(python: &Interpreter) {
+    let Some(library) = Library::of("keeping_the_gil", python) else { return };
+    let program = Program::build("keeping", python, &library, &["shared"]);
+    let subject = program.start_as("keeping", "keeping", python, &library);
+    let mut subject = subject.by_threads(2);
+    let pid = subject.pid();
+    let ran = eval(pid, "answer");
+    ran.gave("42\n");
+    ran.left(pid);
+    // Code that takes longer than it lends at a time, and code that waits.
+    eval(pid, "sum(range(3000000))").gave("4499998500000\n");
+    eval(pid, "import time; time.sleep(0.1); answer").gave("42\n");
+    let typed = "answer + 1\nprint('typed')\n[answer for i in range(3)]\n";
+    let ran = run_with_input(&["console", &pid.to_string(), "--no-history"], typed);
+    assert_eq!((ran.code, ran.data.as_str()), (0, "43\ntyped\n[42, 42, 42]\n"), "{ran:?}");
+    ran.left(pid);
+    let ran = run(["eval", &pid.to_string(), "while True: pass", "--timeout", "300ms"]);
+    ran.failed(1, "timed out after 300ms");
+    ran.left(pid);
+    subject.is_unchanged();
+    // It does its own work meanwhile, and nothing of it is lost.
+    for number in 0..20 {
+        let mut command = spyhole();
+        command.args(["eval", &pid.to_string(), "len(seen) >= 0"]);
+        let running = Running::start(&mut command);
+        let said = subject.ask(&format!("seen.append({number}); say(seen[-1])"));
+        assert_eq!(said.expect("it answers"), number.to_string());
+        running.wait().gave("True\n");
+    }
+    eval(pid, "len(seen)").gave("20\n");
+    subject.close_stdin();
+    assert_eq!(subject.wait_exit(LIMIT).expect("it ends").code(), Some(0));
+}
+
+/// Whoever had it lent may die at any moment: it comes home by itself.
+fn killed_while_it_lends(python: &Interpreter) {
+    let Some(library) = Library::of("killed_while_it_lends", python) else { return };
+    let program = Program::build("killed", python, &library, &["shared"]);
+    let mut subject = program.start_as("keeping", "keeping", python, &library);
+    let pid = subject.pid();
+    for step in 0..20 {
+        let mut command = spyhole();
+        command.args(["eval", &pid.to_string(), "for x in iter(int, 1): pass"]);
+        let running = Running::start(&mut command);
+        std::thread::sleep(Duration::from_millis(2 * step));
+        drop(running);
+        let said = subject.ask(&format!("say({step})"));
+        assert_eq!(said.expect("it answers"), step.to_string());
+    }
+    eval(pid, "answer").gave("42\n");
+    // What was left behind goes when the program gives up the GIL itself.
+    let gone = "import os, time\nwhile len(os.listdir('/proc/self/task')) > 1: time.sleep(0.01)";
+    let said = subject.ask(&format!("exec({gone:?}); say('alone')"));
+    assert_eq!(said.expect("it answers"), "alone");
+    let after = subject.blocked().expect("it can be read");
+    assert_eq!(after.descriptors, subject.first_outside().descriptors);
+    let threads = |one: &Fingerprint| -> Vec<_> {
+        one.threads.iter().map(|(tid, thread)| (*tid, thread.blocked, thread.tracer)).collect()
+    };
+    assert_eq!(threads(&after), threads(subject.first_outside()));
+}
+
 /// `spyhole.install(tty=...)` in such a program: a prompt in the interrupted frame, which goes on after it.
 fn prompt_on_its_terminal(python: &Interpreter) {
     let Some(library) = Library::of("prompt_on_its_terminal", python) else { return };
@@ -211,5 +336,5 @@ fn prompt_on_its_terminal(python: &Interpreter) {
     assert!(text.ends_with("went on with 7\n"), "{text}");
 }
 
-on_all! { with_the_shared_library without_symbols prompt_on_its_terminal }
-on_full_set! { with_exported_symbols with_symbols_in_the_file }
+on_all! { with_the_shared_library without_symbols prompt_on_its_terminal after_its_interpreter }
+on_full_set! { with_exported_symbols with_symbols_in_the_file before_its_interpreter keeping_the_gil killed_while_it_lends }

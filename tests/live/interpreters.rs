@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use spyhole_testkit::screen::Screen;
 use spyhole_testkit::{Interpreter, Start};
 
-use crate::program::{Running, eval, run, spyhole};
+use crate::program::{Running, eval, run, run_with_input, spyhole};
 use crate::subjects::Subject;
 
 /// The target with so many sub-interpreters, if this version can make them.
@@ -121,9 +122,51 @@ fn consoles(python: &Interpreter) {
         console.write("x\n");
         let ran = console.wait();
         ran.failed(5, &format!("interpreter {} of process {pid} has ended", ids[1]));
+        let gone = format!("error: interpreter {} of process {pid} is gone\n", ids[1]);
+        assert!(ran.talk.contains(&gone), "{ran:?}");
         run(["eval", &at(pid, ids[2]), "shop.place"]).gave("2\n");
         subject.is_unchanged();
     }
+}
+
+/// On a terminal a console asks which one; from a pipe it takes the main one.
+fn picked(python: &Interpreter) {
+    let Some(mut subject) = places("interpreters::picked", python, &["2"]) else { return };
+    let (pid, ids) = (subject.pid(), numbers(&subject));
+    let ran =
+        run_with_input(&["console", &pid.to_string(), "--no-history"], "'shop' in globals()\n");
+    assert_eq!((ran.code, ran.data.as_str()), (0, "False\n"), "{ran:?}");
+    if std::path::Path::new("/dev/pts/ptmx").exists() {
+        for (typed, shown, known) in [
+            (ids[1].to_string(), format!("PID={pid}/{},", ids[1]), "1"),
+            (at(pid, ids[0]), format!("PID={pid}/{},", ids[0]), "0"),
+            (String::new(), format!("PID={pid}, "), "'none'"),
+        ] {
+            let mut command = spyhole();
+            command.args(["console", &pid.to_string(), "--no-history"]).env("TERM", "dumb");
+            let mut screen = Screen::run(&command, 100, 30).expect("a screen");
+            let step = |screen: &mut Screen, keys: &str, shows: &str| {
+                screen.press(keys).expect("it reads");
+                screen.wait_for(shows).unwrap_or_else(|error| panic!("{error}"));
+            };
+            screen.wait_for("which interpreter? [0]").unwrap_or_else(|error| panic!("{error}"));
+            step(&mut screen, &format!("{typed}\n"), &shown);
+            screen.wait_for(">>> ").unwrap_or_else(|error| panic!("{error}"));
+            let code = "getattr(sys.modules.get('shop'), 'place', 'none')\n";
+            step(&mut screen, code, &format!("\n{known}"));
+            screen.press("\x04").expect("it reads");
+            let (text, code) = screen.end().unwrap_or_else(|error| panic!("{error}"));
+            assert!(code == 0 && text.contains(&format!("  {}  (", at(pid, ids[1]))), "{text}");
+        }
+        let mut command = spyhole();
+        command.args(["console", &pid.to_string(), "--no-history"]);
+        let mut screen = Screen::run(&command, 100, 30).expect("a screen");
+        screen.wait_for("which interpreter? [0]").unwrap_or_else(|error| panic!("{error}"));
+        screen.press("77\n").expect("it reads");
+        let (text, code) = screen.end().unwrap_or_else(|error| panic!("{error}"));
+        assert!(code == 2 && text.contains("no interpreter was chosen"), "{code}: {text}");
+    }
+    subject.is_unchanged();
 }
 
 /// Interrupted by its time limit, by its user's end, and by an exception of the code's own.
@@ -256,4 +299,4 @@ fn watched(python: &Interpreter) {
 
 on_all! { each_is_asked }
 on_full_set! { output_and_modules_stay_apart consoles interrupted ended_meanwhile beside_busy_ones a_wedged_one }
-on_three! { two_hundred watched }
+on_three! { two_hundred watched picked }

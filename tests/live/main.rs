@@ -31,5 +31,7 @@ mod situations;
 mod smoke;
 mod stack;
 mod takeover;
+mod trace;
+mod uwsgi;
 mod values;
 mod waits;

@@ -22,7 +22,7 @@ const STEPS: &[Step] = &[
         cargo(&words, None)
     }),
     ("interpreters", || pythons::run(&[])),
-    ("environments", || venvs::run(&[])),
+    ("environments", || venvs::run(&["--all".to_owned()])),
     ("census", || census::run(&["--reset".to_owned()])),
     ("compiled agent", || compile::run(&["--check".to_owned()])),
     ("tests", || cargo(&["test", "--workspace", "--no-fail-fast"], Some("SPYHOLE_TEST_ALL"))),

@@ -1,6 +1,6 @@
 //! `cargo xtask venvs`: environments with gevent, eventlet and servers, for the targets that need one of them.
 //!
-//! It knows which versions and packages. The tests look for them in `target/venvs/MINOR`, and
+//! `--all`: also what takes long to build. It knows which versions and packages. The tests look for them in `target/venvs/MINOR`, and
 //! skip what needs them where there is none.
 
 use std::fs;
@@ -20,18 +20,30 @@ const ENVIRONMENTS: &[(&str, &[&str])] = &[
     ("3.13", &["gevent", "eventlet", "uvloop", "gunicorn", "flask", "IPython"]),
 ];
 
+/// Those that have a program that is built here, which takes half a minute of all processors.
+const UWSGI: &[&str] = &["3.13"];
+/// Those that have it, too, where everything is wanted.
+const UWSGI_OF_ALL: &[&str] = &["3.6", "3.8"];
+
 /// Those with compiled parts, which are never built here.
 const COMPILED: &str = "gevent,greenlet,uvloop,markupsafe";
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
-    if let Some(word) = words.first() {
-        bail!("no option `{word}`; this chore takes none");
-    }
+    let all = match words {
+        [] => false,
+        [word] if word == "--all" => true,
+        _ => bail!("usage: cargo xtask venvs [--all]"),
+    };
     let folder = workspace::generated("venvs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (version, packages) in ENVIRONMENTS {
         match interpreters::for_version(version) {
-            Some(interpreter) => make(&interpreter.path, &folder.join(version), packages)?,
+            Some(interpreter) => {
+                make(&interpreter.path, &folder.join(version), packages)?;
+                if UWSGI.contains(version) || (all && UWSGI_OF_ALL.contains(version)) {
+                    build_uwsgi(&folder.join(version))?;
+                }
+            }
             None => println!("python {version} is not here: no environment for it"),
         }
     }
@@ -52,6 +64,15 @@ fn make(python: &Path, venv: &Path, packages: &[&str]) -> Result<()> {
         }
     }
     println!("{} in {}", packages.join(", "), venv.display());
+    Ok(())
+}
+
+fn build_uwsgi(venv: &Path) -> Result<()> {
+    if !venv.join("bin/uwsgi").exists() {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uWSGI"];
+        checked(Command::new(venv.join("bin/python")).args(pip))?;
+    }
+    println!("uWSGI in {}", venv.display());
     Ok(())
 }
 

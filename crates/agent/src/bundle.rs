@@ -34,10 +34,37 @@ pub const COMPLETE: Feature =
 pub const ABOUT: Feature =
     Feature { name: "about", source: include_str!("../python/spyhole/_about.py") };
 
+/// Which function or line somebody means, by name.
+pub const SITES: Feature =
+    Feature { name: "sites", source: include_str!("../python/spyhole/_sites.py") };
+/// The code behind FILE:LINE.
+pub const LINES: Feature =
+    Feature { name: "lines", source: include_str!("../python/spyhole/_lines.py") };
+/// Code of the program with calls compiled into it.
+pub const REWRITE: Feature =
+    Feature { name: "rewrite", source: include_str!("../python/spyhole/_rewrite.py") };
+/// Functions get other code, and their own again.
+pub const EXCHANGE: Feature =
+    Feature { name: "exchange", source: include_str!("../python/spyhole/_exchange.py") };
+/// What is told of a passing.
+pub const HITS: Feature =
+    Feature { name: "hits", source: include_str!("../python/spyhole/_hits.py") };
+/// The `trace` request and what belongs to it.
+pub const TRACE: Feature =
+    Feature { name: "trace", source: include_str!("../python/spyhole/_trace.py") };
+
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
-pub const FOR_EVAL: [Feature; 5] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT];
-/// Everything there is.
-pub const ALL: [Feature; 7] = [STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE, ABOUT];
+pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, LENT];
+/// What a conversation at a prompt may need.
+pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE, ABOUT];
+/// What watches calls and lines.
+pub const FOR_TRACE: &[Feature] =
+    &[RENDER, RAISED, CONTROL, LENT, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
+/// Everything there is, in the order in which it is compiled.
+pub const ALL: [Feature; 13] = [
+    STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS,
+    TRACE, ABOUT,
+];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.

@@ -3,6 +3,7 @@
 mod control;
 mod event;
 mod fields;
+mod probe;
 mod request;
 
 pub use control::Control;
@@ -12,4 +13,5 @@ pub use event::{
     Relation, Stream, Syntax, Where,
 };
 pub use fields::MessageError;
-pub use request::{About, Complete, Eval, Load, Request};
+pub use probe::{Hit, Probe, Shown, Stats, Summary, Who};
+pub use request::{About, Complete, Eval, Load, Request, Trace};

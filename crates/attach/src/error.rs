@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use spyhole_cpython::{NotPython, Version};
+use spyhole_cpython::{NotPython, Opened, Version};
+use spyhole_proc::memory::ReadMemory;
 use spyhole_proc::stop::CallError;
 use spyhole_proc::sys::SysError;
 use thiserror::Error;
@@ -51,6 +52,8 @@ pub enum AttachError {
     NoChannel { pid: i32, errno: i32 },
     #[error("the interpreter of process {pid} is not initialised, or no longer")]
     NotInitialised { pid: i32 },
+    #[error("process {pid} has ended its interpreter (Py_Finalize) and goes on without one")]
+    Finalised { pid: i32 },
     #[error("interpreter {id} of process {pid} has ended")]
     NoInterpreter { pid: i32, id: i64 },
     #[error("process {pid} cannot start another agent: it has no memory or no thread for it")]
@@ -69,6 +72,16 @@ pub enum AttachError {
     Call { pid: i32, source: CallError },
     #[error("a kernel call on process {pid} failed")]
     Sys { pid: i32, source: SysError },
+}
+
+impl AttachError {
+    /// Why a process has no interpreter.
+    pub fn without_interpreter(pid: i32, memory: &dyn ReadMemory, opened: &Opened) -> Self {
+        match opened.roots.were_ended(memory, &opened.layout) {
+            true => Self::Finalised { pid },
+            false => Self::NotInitialised { pid },
+        }
+    }
 }
 
 /// Why one door is not ready for a process; another one may be.

@@ -6,6 +6,7 @@
 pub mod door;
 mod ends;
 pub mod error;
+pub mod lend;
 mod link;
 pub mod look;
 mod refusal;

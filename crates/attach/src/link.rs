@@ -15,6 +15,7 @@ use spyhole_stub::{Interpreter, field, params};
 use crate::door::thread::{choice, greet};
 use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
+use crate::lend::{self, Footing};
 use crate::{Opening, refusal};
 
 /// An agent that was brought in. Dropping it closes both channels, which the agent takes as our death.
@@ -39,6 +40,7 @@ pub struct Link {
     pub others: Vec<Interpreter>,
     /// What is needed to read the process; `None` if this build cannot.
     pub opened: Option<Arc<Opened>>,
+    pub(crate) footing: Option<Arc<Footing>>,
 }
 
 impl Link {
@@ -62,6 +64,14 @@ impl Link {
         sys::receive(&self.main, buffer)
     }
 
+    /// If one of these threads waits for the GIL, and the one that keeps it waits in C and runs no Python code: has it lent
+    /// for a moment ([`crate::lend`]). Whether that was done.
+    pub fn lend(&self, process: &Pidfd, waiting: impl IntoIterator<Item = i32>) -> bool {
+        let (Some(footing), Some(opened)) = (&self.footing, &self.opened) else { return false };
+        waiting.into_iter().any(|tid| lend::waits_for_gil(self.pid, tid, opened))
+            && footing.lend(process)
+    }
+
     /// The way into the process's other interpreters, which lasts as long as this agent does.
     pub fn gate(&self) -> Result<Gate, AttachError> {
         let failed = |source| AttachError::Proc { pid: self.pid, source };
@@ -72,6 +82,7 @@ impl Link {
             version: self.version,
             ends: self.ends.clone(),
             opened: self.opened.clone(),
+            footing: self.footing.clone(),
             turn: Mutex::new(()),
         })
     }
@@ -107,6 +118,7 @@ pub struct Gate {
     ends: Ends,
     pub version: Version,
     opened: Option<Arc<Opened>>,
+    footing: Option<Arc<Footing>>,
     turn: Mutex<()>,
 }
 
@@ -131,7 +143,7 @@ impl Gate {
         let ends = self.ends.clone();
         let shell = Shell { page, base: page, ends, held: Duration::ZERO, version: self.version };
         let link = greet(process, shell, opening, &is_refused)?;
-        Ok(Link { opened: self.opened.clone(), ..link })
+        Ok(Link { opened: self.opened.clone(), footing: self.footing.clone(), ..link })
     }
 
     /// How many agents could not be started.

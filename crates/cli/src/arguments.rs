@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Get(commands::get::Get),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
+    Trace(commands::trace::Trace),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

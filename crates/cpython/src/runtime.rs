@@ -106,6 +106,16 @@ impl Roots {
         Ok(states)
     }
 
+    /// Whether there were interpreters, in a process that has none: the number of the next one, which follows the first and
+    /// the main one (`struct pyinterpreters` in `Include/internal/pycore_interp_structs.h`), is only counted up. Before the
+    /// first one it is 0 or -1. Always `false` for versions that do not number them.
+    pub fn were_ended(&self, memory: &dyn ReadMemory, layout: &Layout) -> bool {
+        const NEXT_ID: u64 = 16;
+        layout.interpreter.id.is_some()
+            && memory.pointer(self.interpreters).is_ok_and(Address::is_null)
+            && memory.word(self.interpreters.plus(NEXT_ID)).is_ok_and(|next| next as i64 > 0)
+    }
+
     /// Where the threads wait that want the GIL of an interpreter: its condition variable, which follows `locked` and
     /// `switch_number` (`Include/internal/pycore_gil.h`, 3.7+).
     pub fn waiting_place(

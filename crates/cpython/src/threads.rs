@@ -141,6 +141,14 @@ pub fn owner(
     None
 }
 
+/// The number by which a process knows the thread with this descriptor, where it has the usual form. A child that a C
+/// program has forked may not have told Python its new one, but glibc has noted it (`sysdeps/nptl/_Fork.c`).
+pub fn noted_number(memory: &dyn ReadMemory, ident: u64) -> Option<i32> {
+    let at = Address(ident);
+    let is_own = |from: u64| memory.word(at.plus(from)).is_ok_and(|word| word == ident);
+    (is_own(0) && is_own(16)).then(|| memory.half(at.plus(USUAL)).ok().map(|tid| tid as i32))?
+}
+
 /// Where the C library's thread descriptor holds the thread's number: found by looking, as no header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {

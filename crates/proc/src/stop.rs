@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::arch::{self, Found, FrameChain, RT_SIGRETURN, Registers};
+use crate::arch::{self, Errand, Found, FrameChain, RT_SIGRETURN, Registers};
 use crate::sys::{self, Status, SysError};
 use crate::{Address, memory::Live, memory::ReadMemory};
 
@@ -281,6 +281,33 @@ impl Attached {
             Status::Signal(signal) => Ok(sys::run(self.tid, signal)?),
             _ => Ok(sys::run(self.tid, 0)?),
         }
+    }
+
+    /// Lets the thread go on an errand: it makes `calls`, one after the other, and comes home by itself. What they return
+    /// is lost; they may be given the addresses of `words`, which lie at [`Self::place_of`].
+    pub fn send_off(
+        mut self,
+        restorer: Address,
+        words: &[u64],
+        calls: &[arch::Call],
+    ) -> Result<(), CallError> {
+        let xstate = sys::extended_state(self.tid)?;
+        let mask = sys::signal_mask(self.tid)?;
+        let errand = Errand::new(&self.found, &xstate, mask, restorer, words, calls);
+        let written = sys::write_memory(self.tid, errand.start, &errand.bytes)?;
+        if written != errand.bytes.len() {
+            return Err(CallError::Fault { signal: libc::SIGSEGV, at: errand.start });
+        }
+        // Should we die in between, it goes with the signals that it had.
+        sys::set_registers(self.tid, &errand.begin)?;
+        sys::set_signal_mask(self.tid, arch::borrowed_mask())?;
+        self.let_go(0);
+        Ok(())
+    }
+
+    /// Where the words of an errand will lie.
+    pub fn place_of(&self, words: &[u64]) -> Address {
+        Errand::place_of(words, &self.found)
     }
 
     /// Puts the thread back exactly as it was found and lets it go. Gives how long it was held.

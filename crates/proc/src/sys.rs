@@ -321,6 +321,14 @@ pub fn wait_readable(fd: &impl AsRawFd, limit: Option<std::time::Duration>) -> b
     poll_in(fd.as_raw_fd(), milliseconds)
 }
 
+/// Time since some moment that is the same for all processes of a time namespace.
+pub fn monotonic() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one timespec that outlives the call; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    std::time::Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
+}
+
 /// Waits until the other side of a terminal or pipe has gone; takes no notice of what can be read.
 pub fn wait_hangup(fd: BorrowedFd<'_>) {
     loop {

@@ -31,11 +31,12 @@ pub struct Hello {
     pub pid: i32,
     /// Its pid in its own namespace.
     pub own_pid: i32,
+    /// 0 is the main one.
+    pub interpreter: i64,
     /// `3.11.7`
     pub python: String,
     pub executable: String,
-    /// Number of the interpreter, and native id of the thread that serves.
-    pub interpreter: i64,
+    /// Native id of the thread that serves.
     pub thread: i32,
     /// `thread`: where the code runs.
     pub place: String,
@@ -76,7 +77,7 @@ impl Console {
                 Incoming::Event(Wire::Hello(hello)) => break hello,
                 Incoming::Event(_) => {}
                 Incoming::Nothing => {
-                    return Err(failure::never_ran(conversation.place(), GREETING));
+                    return Err(conversation.why_unreached(GREETING));
                 }
                 Incoming::End => {
                     conversation.process_ended(Duration::from_millis(200));
@@ -88,9 +89,9 @@ impl Console {
         let hello = Hello {
             pid: target.pid,
             own_pid: hello.pid,
+            interpreter: conversation.place().interpreter,
             python: format!("{major}.{minor}.{micro}"),
             executable: hello.executable,
-            interpreter: hello.interpreter,
             thread: hello.thread,
             place: "thread".into(),
             door: conversation.door().into(),

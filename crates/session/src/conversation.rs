@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use spyhole_agent::bundle::Feature;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Request};
 use spyhole_agent::{bundle, compiled};
 use spyhole_attach::{
-    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation,
+    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
 };
 use spyhole_proc::pidfd::Pidfd;
 
 use crate::evaluate::Reach;
 use crate::model::{EvalError, Left, Place, Running};
 use crate::starved::{self, Helper};
-use crate::{failure, received};
+use crate::{failure, received, unreached};
 
 /// How a piece of code is to be run.
 #[derive(Clone, Debug)]
@@ -106,26 +107,56 @@ impl<'t> Conversation<'t> {
         first: Option<&Work>,
         last: Last,
     ) -> Result<Self, EvalError> {
-        let options = Options {
-            door: reach.door.clone(),
-            override_opt_out: reach.override_opt_out,
-            port: reach.port,
-            patience: reach.patience,
-            interpreter,
-        };
+        let options = options(reach, interpreter);
         let leaves = |others: &[Interpreter]| match last {
             Last::No => false,
             Last::IfAlone => others.is_empty(),
             Last::Yes => true,
         };
         let opening = |situation: Situation<'_>| {
-            let small = last != Last::No;
-            opening(situation.version.minor, interpreter, small, first, leaves(situation.others))
+            let features = if last == Last::No { bundle::FOR_CONSOLE } else { bundle::FOR_EVAL };
+            let requests = first.map(first_requests).unwrap_or_default();
+            let leaves = leaves(situation.others);
+            opening(situation.version.minor, interpreter, features, &requests, leaves)
         };
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
         let said_bye = leaves(&link.others);
         Ok(Self::over(process, link, interpreter, first, said_bye))
+    }
+
+    /// Gets in with these features, says this at once, and stays.
+    pub(crate) fn open_for(
+        process: Hold<'t>,
+        interpreter: Interpreter,
+        reach: &Reach,
+        features: &[Feature],
+        first: &Request,
+    ) -> Result<Self, EvalError> {
+        let options = options(reach, interpreter);
+        let requests = std::slice::from_ref(first);
+        let opening = |situation: Situation<'_>| {
+            opening(situation.version.minor, interpreter, features, requests, false)
+        };
+        let link = attach_twice(process.get(), &options, &opening)
+            .map_err(|error| failure::of_attach(&error))?;
+        Ok(Self::over(process, link, interpreter, None, false))
+    }
+
+    /// As `open_for`, into another interpreter of a process that has been entered.
+    pub(crate) fn through_for(
+        gate: &Gate,
+        process: Hold<'t>,
+        interpreter: Interpreter,
+        features: &[Feature],
+        first: &Request,
+    ) -> Result<Self, EvalError> {
+        let requests = std::slice::from_ref(first);
+        let opening = opening(gate.version.minor, interpreter, features, requests, false);
+        let link = gate
+            .enter(process.get(), interpreter, &opening)
+            .map_err(|error| failure::of_attach(&error))?;
+        Ok(Self::over(process, link, interpreter, None, false))
     }
 
     /// Gets into another interpreter of a process that has been entered, and runs `first`; then the agent leaves by
@@ -136,7 +167,9 @@ impl<'t> Conversation<'t> {
         interpreter: Interpreter,
         first: &Work,
     ) -> Result<Self, EvalError> {
-        let opening = opening(gate.version.minor, interpreter, true, Some(first), true);
+        let requests = first_requests(first);
+        let minor = gate.version.minor;
+        let opening = opening(minor, interpreter, bundle::FOR_EVAL, &requests, true);
         let link = gate
             .enter(process.get(), interpreter, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -244,7 +277,7 @@ impl<'t> Conversation<'t> {
         number
     }
 
-    fn say(&mut self, request: &Request) {
+    pub(crate) fn say(&mut self, request: &Request) {
         if self.link.send(&framed(request)).is_err() {
             log::debug!("process {}: the agent does not listen any more", self.link.pid);
         }
@@ -315,7 +348,7 @@ impl<'t> Conversation<'t> {
             let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
             let limit = match &mut self.helper {
                 Some(helper) if is_asked => {
-                    helper.help(self.link.thread);
+                    helper.help(&self.link, self.process.get());
                     left.min(starved::PERIOD)
                 }
                 _ => left,
@@ -379,6 +412,11 @@ impl<'t> Conversation<'t> {
         failure::of_attach(&error)
     }
 
+    /// Why the agent has not run within `limit`.
+    pub(crate) fn why_unreached(&self, limit: Duration) -> EvalError {
+        unreached::why(self.process.get(), self.place(), limit)
+    }
+
     /// Whether the process has ended, or does so within `limit`.
     pub(crate) fn process_ended(&self, limit: Duration) -> bool {
         self.process.get().ends_within(limit)
@@ -405,7 +443,12 @@ impl<'t> Conversation<'t> {
             // Without us it ends as soon as the code returns.
             still_running.retain(|running| running.job != 0);
         }
-        let held = self.link.held;
+        if !self.greeted {
+            // What the agent has not begun it will not begin without us.
+            still_running.clear();
+        }
+        let lent = self.helper.as_ref().is_some_and(Helper::has_lent);
+        let held = if lent { self.link.held.max(lend::AWAY) } else { self.link.held };
         let mut kept = std::mem::take(&mut self.left);
         if self.stub_said == Some(spyhole_stub_says::KEPT) {
             kept.push(
@@ -434,6 +477,16 @@ mod spyhole_stub_says {
     pub(super) const NO_INTERPRETER: u8 = b'n';
 }
 
+fn options(reach: &Reach, interpreter: Interpreter) -> Options {
+    Options {
+        door: reach.door.clone(),
+        override_opt_out: reach.override_opt_out,
+        port: reach.port,
+        patience: reach.patience,
+        interpreter,
+    }
+}
+
 /// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.
 fn attach_twice(
     process: &Pidfd,
@@ -446,34 +499,26 @@ fn attach_twice(
     }
 }
 
-/// The agent for a version: its core, its first features (with `small` only those that one evaluation may need), and the
-/// first requests.
+/// The agent for a version: its core, these features, and the first requests.
 fn opening(
     minor: u8,
     interpreter: Interpreter,
-    small: bool,
-    first: Option<&Work>,
+    features: &[Feature],
+    requests: &[Request],
     leaves: bool,
 ) -> Opening {
     let compiled = compiled::for_minor(minor);
     let mut frames = Vec::new();
     for (place, feature) in bundle::ALL.iter().enumerate() {
         let is_for_others = *feature == bundle::LENT;
-        if (small && !bundle::FOR_EVAL.contains(feature))
-            || (is_for_others && interpreter.address == 0)
-        {
+        if !features.contains(feature) || (is_for_others && interpreter.address == 0) {
             continue;
         }
         let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
         let (feature, source) = (feature.name.to_owned(), feature.source.to_owned());
         frames.extend(framed(&Request::Load(Load { feature, source, code })));
     }
-    if let Some(work) = first {
-        if !work.modules.is_empty() {
-            frames.extend(framed(&Request::Loaded(work.modules.clone())));
-        }
-        frames.extend(framed(&request(1, work)));
-    }
+    frames.extend(requests.iter().flat_map(framed));
     if leaves {
         frames.extend(framed(&Request::Bye));
     }
@@ -488,6 +533,11 @@ fn opening(
 fn framed(request: &Request) -> Vec<u8> {
     // What a person can type is far below the limit; more is cut off by the agent as no message.
     frame(&request.encode()).unwrap_or_default()
+}
+
+fn first_requests(work: &Work) -> Vec<Request> {
+    let modules = (!work.modules.is_empty()).then(|| Request::Loaded(work.modules.clone()));
+    modules.into_iter().chain([request(1, work)]).collect()
 }
 
 fn request(number: u32, work: &Work) -> Request {

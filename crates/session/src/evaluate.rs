@@ -394,7 +394,7 @@ fn still_in(
     by_user: bool,
 ) -> EvalError {
     if !conversation.is_greeted() && !by_user {
-        return failure::never_ran(conversation.place(), request.timeout);
+        return conversation.why_unreached(request.timeout);
     }
     let unfinished = conversation.unfinished();
     let running = unfinished.iter().find(|r| r.job == job);

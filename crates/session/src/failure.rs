@@ -28,7 +28,7 @@ pub(crate) fn of_attach(attach: &AttachError) -> EvalError {
         | A::Zombie { .. }
         | A::Exiting { .. }
         | A::NoInterpreter { .. } => (ErrorKind::Gone, "Gone"),
-        A::NotInitialised { .. } => (ErrorKind::Unreachable, NOT_INITIALISED),
+        A::NotInitialised { .. } | A::Finalised { .. } => (ErrorKind::Unreachable, NOT_INITIALISED),
         A::Denied { .. } | A::OptedOut { .. } | A::Traced { .. } | A::Seccomp { .. } => {
             (ErrorKind::AccessDenied, "AccessDenied")
         }
@@ -111,15 +111,22 @@ pub(crate) fn timed_out(limit: std::time::Duration, at: Option<(&str, i32)>) -> 
     error(ErrorKind::Timeout, "TimeoutError", message)
 }
 
-/// The agent never got to run: nobody gave up the GIL.
-pub(crate) fn never_ran(place: Place, limit: std::time::Duration) -> EvalError {
+/// The agent never got to run: nobody gave up the GIL. `holder`: who has it now, and where.
+pub(crate) fn never_ran(
+    place: Place,
+    limit: std::time::Duration,
+    holder: Option<&str>,
+) -> EvalError {
     let Place { pid, interpreter } = place;
     let of =
         if interpreter == 0 { String::new() } else { format!("interpreter {interpreter} of ") };
+    let holder = holder.unwrap_or("one is in a long call of C code");
     let message = format!(
-        "code cannot run in {of}process {pid}: no thread gave up the GIL within {limit:?}; one is in a long call of C code"
+        "code cannot run in {of}process {pid}: no thread gave up the GIL within {limit:?}; {holder}"
     );
-    error(ErrorKind::Unreachable, "Unreachable", message)
+    let mut failure = error(ErrorKind::Unreachable, "Unreachable", message);
+    failure.hints.push(format!("see what it does with `spyhole stack {pid}`"));
+    failure
 }
 
 /// The user gave up.

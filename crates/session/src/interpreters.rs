@@ -74,7 +74,7 @@ pub(crate) fn list(process: &Pidfd) -> Result<Vec<Named>, AttachError> {
         .interpreters(&memory, &opened.layout)
         .map_err(|_| AttachError::NotInitialised { pid })?;
     if states.is_empty() {
-        return Err(AttachError::NotInitialised { pid });
+        return Err(AttachError::without_interpreter(pid, &memory, &opened));
     }
     let named = |state: &InterpreterState| {
         let address = if state.id == 0 { 0 } else { state.address.0 };

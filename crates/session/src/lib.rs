@@ -23,6 +23,7 @@ pub mod model;
 mod names;
 pub mod objects;
 mod pause;
+pub mod probes;
 pub mod processes;
 mod received;
 pub mod redaction;
@@ -33,6 +34,7 @@ mod sources;
 mod starved;
 pub mod suspended;
 pub mod target;
+mod unreached;
 mod waiting;
 pub mod waits;
 

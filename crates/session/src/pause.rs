@@ -149,7 +149,8 @@ impl View {
                     _ => tids.get(&threads::owner(memory, &self.maps, at, tids)?).copied(),
                 };
             }
-            Some(inner) => inner,
+            Some(inner) if self.tids.contains_key(&inner) => inner,
+            Some(_) => threads::noted_number(memory, thread.ident)?,
             None => self.descriptor?.native_id(memory, thread.ident)?,
         };
         self.tids.get(&inner).copied()

@@ -187,6 +187,8 @@ fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
         ("hypercorn", "hypercorn"),
         ("celery", "celery"),
         ("uwsgi", "uWSGI"),
+        ("uwsgi-core", "uWSGI"),
+        ("uwsgi_python3", "uWSGI"),
         ("ipykernel_launcher", "notebook kernel"),
     ];
     cmdline.iter().take(4).find_map(|word| {

@@ -85,6 +85,11 @@ fn link(link: &message::Link, code: &str, name: &str) -> Raised {
     }
 }
 
+/// A frame of the program's own code.
+pub(crate) fn place(frame: &message::Frame) -> TraceFrame {
+    self::frame(frame, "", "\0")
+}
+
 fn frame(frame: &message::Frame, code: &str, name: &str) -> TraceFrame {
     let text = (frame.file == name)
         .then(|| code.lines().nth((frame.line as usize).checked_sub(1)?).map(str::to_owned))

@@ -117,7 +117,7 @@ pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
     u32::try_from(states.len()).ok().filter(|count| *count > 0)
 }
 
-fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
+pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
     let pid = process.pid;
     let live = Live { pid };
     let memory = Cached::new(live);
@@ -140,7 +140,7 @@ fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, Attach
     });
     let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
-        return Err(AttachError::NotInitialised { pid });
+        return Err(AttachError::without_interpreter(pid, &live, &opened));
     }
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
     let later = Cached::new(live);

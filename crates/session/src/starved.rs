@@ -1,19 +1,23 @@
-//! Waking an interpreter that does not give up the GIL to another one.
+//! Helping an agent that waits for the GIL and would not get it by itself.
 //!
 //! From 3.9 to 3.12 a thread that waits for the GIL asks its own interpreter to give it up (`Python/ceval_gil.h`,
 //! `take_gil`; `ceval_gil.c` in 3.12), and the one that runs hears nothing of it: a busy loop of one interpreter keeps
 //! those that share its GIL out for as long as it runs. While an agent of ours waits there, what it should have asked is
 //! asked from here: two words that any waiter of the right interpreter would set. Only while somebody does wait: who gives
 //! the GIL up goes on when another thread has taken it, and not before (`drop_gil`, FORCE_SWITCHING).
+//!
+//! And in every version a thread may keep the GIL while it waits in C for its next request, as workers of uWSGI do that
+//! have no threads: then it is made to lend it ([`spyhole_attach::lend`]).
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spyhole_attach::Interpreter;
+use spyhole_attach::{Interpreter, Link};
 use spyhole_cpython::Opened;
 use spyhole_cpython::layout::DropRequest;
 use spyhole_proc::memory::{Live, ReadMemory};
+use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::{Address, sys, syscalls};
 
@@ -25,15 +29,17 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(10);
 pub(crate) struct Helper {
     pid: i32,
     opened: Arc<Opened>,
-    words: DropRequest,
+    /// `None` where no interpreter keeps another one waiting: other versions, or only one interpreter.
+    words: Option<DropRequest>,
     interpreter: Interpreter,
     next: Instant,
     /// Until then a thread of the agent that is not known here may wait, too.
     urgent: Option<Instant>,
+    lent: bool,
 }
 
 impl Helper {
-    /// `None` where nobody starves: other versions, or only one interpreter.
+    /// `None` where nothing is known of the process.
     pub(crate) fn new(
         pid: i32,
         opened: Option<&Arc<Opened>>,
@@ -41,17 +47,15 @@ impl Helper {
         alone: bool,
     ) -> Option<Self> {
         let opened = opened?;
-        let words = opened.layout.interpreter.drop_request?;
-        if alone && interpreter.address == 0 {
-            return None;
-        }
+        let several = !alone || interpreter.address != 0;
         Some(Self {
             pid,
             opened: Arc::clone(opened),
-            words,
+            words: opened.layout.interpreter.drop_request.filter(|_| several),
             interpreter,
             next: Instant::now() + PERIOD,
             urgent: None,
+            lent: false,
         })
     }
 
@@ -61,15 +65,30 @@ impl Helper {
         self.urgent = Some(Instant::now() + LONG_ENOUGH);
     }
 
-    /// If it is time: whether thread `tid` waits while another interpreter runs, and asks that one.
-    pub(crate) fn help(&mut self, tid: i32) {
+    /// Whether a thread of the process was made to lend the GIL.
+    pub(crate) fn has_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// If it is time: whether the agent waits, and asks whoever keeps it waiting.
+    pub(crate) fn help(&mut self, link: &Link, process: &Pidfd) {
         let now = Instant::now();
         if now < self.next {
             return;
         }
         self.next = now + PERIOD;
-        if let Some(running) = self.running(tid, self.urgent.is_some_and(|until| now < until)) {
-            for offset in [self.words.gil_drop_request, self.words.eval_breaker] {
+        let (tid, urgent) = (link.thread, self.urgent.is_some_and(|until| now < until));
+        let mut waiting = vec![tid];
+        if urgent {
+            waiting.extend(tasks::ids(self.pid).unwrap_or_default());
+        }
+        if link.lend(process, waiting) {
+            self.lent = true;
+            return;
+        }
+        let Some(words) = self.words else { return };
+        if let Some(running) = self.running(tid, urgent) {
+            for offset in [words.gil_drop_request, words.eval_breaker] {
                 // A process that has just ended needs no help.
                 let _ = sys::write_memory(self.pid, running.plus(offset), &1_u32.to_ne_bytes());
             }

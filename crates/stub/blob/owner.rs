@@ -235,6 +235,11 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
     if held == 0 {
         say(main, says::NO_INTERPRETER);
         system(SYS_MUNMAP, source, size, 0, 0, 0, 0);
+    } else if wait_for(main, 0, 0) {
+        // The client has hung up while we waited for the GIL: nothing that it asked for is begun.
+        word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
+        leave(p, held);
+        system(SYS_MUNMAP, source, size, 0, 0, 0, 0);
     } else {
         let namespace = run_agent(p, main, source, size);
         held = go_on(p, held);

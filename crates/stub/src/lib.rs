@@ -39,6 +39,7 @@ const PYTHON: [(&str, u64, u64); METHODS] = [
 ];
 
 /// What the client decides about one stub.
+#[derive(Debug)]
 pub struct Plan {
     /// Where the mappings begin.
     pub base: u64,

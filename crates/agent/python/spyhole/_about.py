@@ -5,7 +5,7 @@
 need('complete')            # which finds things without running anything
 
 STARS = 4, 8                # co_flags of `*args` and `**kwargs`: Include/cpython/code.h
-SOURCE_LONGEST = 4 << 20    # bytes of a file
+FILE_LONGEST = 4 << 20    # bytes of a file
 SHOWN = 60                  # characters of a default
 PYTHON_FUNCTION = type(lambda: None)
 METHOD = type(names.__missing__)
@@ -221,7 +221,7 @@ def lines_of(file):
     data = b''
     try:
         status = posix.fstat(descriptor)
-        if status.st_mode & 0o170000 != 0o100000 or status.st_size > SOURCE_LONGEST:
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > FILE_LONGEST:
             return None
         while len(data) < status.st_size:
             more = posix.read(descriptor, status.st_size - len(data))

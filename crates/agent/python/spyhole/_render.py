@@ -83,13 +83,14 @@ def bytes_each(text, size):
 
 
 class Walker(object):
-    def __init__(self, limit):
+    def __init__(self, limit, deepest=DEPTH):
         self.left, self.truncated, self.depth, self.path = limit, False, 0, set()
+        self.deepest = deepest
 
     # Each of these gives (text, key).
 
     def walk(self, value):
-        if self.left <= 0 or self.depth >= DEPTH:
+        if self.left <= 0 or self.depth >= self.deepest:
             self.truncated = True
             return ELLIPSIS, ELLIPSIS
         how = handler_of(type(value))

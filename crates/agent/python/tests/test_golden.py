@@ -5,7 +5,7 @@ import marshal
 import os
 import unittest
 
-from stub import HERE, Session
+from stub import FEATURES, HERE, Session, source
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'golden', 'messages.txt')
 
@@ -18,6 +18,22 @@ def golden():
             title, text, data = entry.strip().split('\n')
             side, name = title.split()
             yield side, name, text, bytes.fromhex(data)
+
+
+class Features(unittest.TestCase):
+    def test_none_overwrites_what_another_has(self):
+        # They all run in one namespace.
+        owners = {}
+        for name in ('core',) + FEATURES + ('sites', 'lines', 'rewrite', 'exchange', 'hits', 'trace'):
+            for node in ast.parse(source(name)).body:
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                    names = [node.name]
+                else:
+                    targets = node.targets if isinstance(node, ast.Assign) else []
+                    names = [one.id for target in targets for one in ast.walk(target)
+                             if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+                for one in names:
+                    self.assertEqual(owners.setdefault(one, name), name, one)
 
 
 class Golden(unittest.TestCase):

@@ -1,6 +1,7 @@
 //! What the agent says. Its texts may hold anything: whoever shows them escapes them.
 
 use super::fields::{Fields, MessageError};
+use super::probe::Probe;
 use crate::marshal;
 
 /// A message from the agent.
@@ -22,6 +23,8 @@ pub enum Event {
         thread: i32,
     },
     Refused(Refused),
+    /// Something that a probe has to tell.
+    Probe(Probe),
     /// Those of the names that were asked about that are loaded modules.
     Loaded {
         names: Vec<String>,
@@ -227,6 +230,9 @@ impl Event {
                 let job = fields.number("job")?;
                 Event::Refused(Refused { job, message: fields.text("message")? })
             }
+            name @ ("probed" | "hit" | "note" | "stats" | "summary") => {
+                Event::Probe(Probe::of(name, dict)?)
+            }
             "loaded" => Event::Loaded { names: fields("loaded").texts("names")? },
             "bye" => Event::Bye { left: fields("bye").texts("left")? },
             other => Event::Unknown(other.chars().take(100).collect()),
@@ -243,6 +249,7 @@ impl Event {
             Event::Candidates(candidates) => Some(candidates.job),
             Event::Where(place) => Some(place.job),
             Event::Refused(refused) => Some(refused.job).filter(|job| *job != 0),
+            Event::Probe(probe) => Some(probe.job()),
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
@@ -255,7 +262,7 @@ impl Event {
     /// Whether its job goes on after it.
     pub fn kind(&self) -> EventKind {
         match self {
-            Event::Output(_) | Event::Where(_) => EventKind::Progress,
+            Event::Output(_) | Event::Where(_) | Event::Probe(_) => EventKind::Progress,
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
@@ -365,7 +372,7 @@ fn syntax(fields: Fields<'_>) -> Result<Syntax, MessageError> {
     })
 }
 
-fn frames(fields: Fields<'_>) -> Result<Vec<Frame>, MessageError> {
+pub(super) fn frames(fields: Fields<'_>) -> Result<Vec<Frame>, MessageError> {
     let wrong = || fields.wrong("frames", "a list of frames");
     let frame = |entry| {
         let [file, line, function, first, end] = fields.as_items("frames", entry)? else {

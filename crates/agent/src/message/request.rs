@@ -4,7 +4,7 @@ use crate::bundle::Feature;
 use crate::marshal::{Text, Value};
 
 /// A message to the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     Eval(Eval),
     Complete(Complete),
@@ -12,8 +12,51 @@ pub enum Request {
     Load(Load),
     /// Which of these dotted names are loaded modules?
     Loaded(Vec<String>),
+    /// Tell of each passing of a function or a line.
+    Trace(Trace),
+    /// The client has taken the events of this job up to a number.
+    Ack {
+        job: u32,
+        seq: i64,
+    },
+    /// Look whether a traced name still means the same function.
+    Check {
+        job: u32,
+    },
+    /// The numbers of the time since the last such request.
+    Stats {
+        job: u32,
+    },
+    /// Take a probe out, and sum up.
+    Untrace {
+        job: u32,
+    },
     /// Undo everything and end.
     Bye,
+}
+
+/// What is to be told of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    pub job: u32,
+    /// `module:function` or `file:line`.
+    pub place: String,
+    /// Only passings for which this expression is true.
+    pub when: Option<String>,
+    /// Expressions whose values are told, too.
+    pub show: Vec<String>,
+    /// Tell the stack, too.
+    pub stack: bool,
+    /// How deep values are shown.
+    pub depth: u32,
+    /// Characters of a value.
+    pub max: usize,
+    /// Passings that are told at most.
+    pub limit: u64,
+    /// Passings that are told in a second at most.
+    pub rate: f64,
+    /// Count instead of telling.
+    pub stats: bool,
 }
 
 /// Run an expression, or statements whose last expression is the value.
@@ -99,6 +142,13 @@ impl Request {
                 let names = names.iter().map(|name| name.as_str().into()).collect();
                 vec![("op", "loaded".into()), ("names", Value::List(names))]
             }
+            Request::Trace(trace) => trace.items(),
+            Request::Ack { job, seq } => {
+                vec![("op", "ack".into()), ("job", i64::from(*job).into()), ("seq", (*seq).into())]
+            }
+            Request::Check { job } => of_job("check", *job),
+            Request::Stats { job } => of_job("stats", *job),
+            Request::Untrace { job } => of_job("untrace", *job),
             Request::Bye => vec![("op", "bye".into())],
         })
     }
@@ -111,6 +161,29 @@ impl From<Feature> for Request {
             source: feature.source.into(),
             code: Vec::new(),
         })
+    }
+}
+
+fn of_job(op: &str, job: u32) -> Vec<(&'static str, Value)> {
+    vec![("op", op.into()), ("job", i64::from(job).into())]
+}
+
+impl Trace {
+    fn items(&self) -> Vec<(&'static str, Value)> {
+        let show = self.show.iter().map(|text| text.as_str().into()).collect();
+        vec![
+            ("op", "trace".into()),
+            ("job", i64::from(self.job).into()),
+            ("where", self.place.as_str().into()),
+            ("when", self.when.as_deref().map_or(Value::None, Value::from)),
+            ("show", Value::List(show)),
+            ("stack", self.stack.into()),
+            ("depth", i64::from(self.depth).into()),
+            ("max", i64::try_from(self.max).unwrap_or(i64::MAX).into()),
+            ("limit", i64::try_from(self.limit).unwrap_or(i64::MAX).into()),
+            ("rate", self.rate.into()),
+            ("stats", self.stats.into()),
+        ]
     }
 }
 

@@ -77,6 +77,7 @@ impl Door for Doorbell {
             version,
             others: Vec::new(),
             opened: None,
+            footing: None,
         };
         let situation = Situation { version, others: &[] };
         link.send(&opening(situation).message()).map_err(|_| broken(&"it hung up"))?;

@@ -5,7 +5,7 @@
 //! signal frames, which until `launch` begins also unmaps. Then `launch`, and from its success on the new thread, own
 //! the mappings: that thread waits one second for a byte from us, serves, and unmaps itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use spyhole_cpython::layout;
@@ -27,6 +27,7 @@ use spyhole_stub::{Interpreter, Plan, entry, field};
 use super::Door;
 use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
+use crate::lend::Footing;
 use crate::link::Shell;
 use crate::look::{Seen, denied, see};
 use crate::{Link, MakeOpening, Opening, Options, Situation, refusal};
@@ -37,11 +38,14 @@ pub(crate) struct Thread;
 const STACK_SIZE: u64 = 8 << 20;
 
 /// What a look from outside gathers for the attach.
+#[derive(Debug)]
 pub(crate) struct Blueprint {
     maps: Maps,
     python: Vec<(Address, Address)>,
-    plan: Plan,
-    restorer: Address,
+    pub(crate) plan: Plan,
+    pub(crate) restorer: Address,
+    /// `clock_nanosleep`, for a thread that is to wait.
+    pub(crate) sleep: Option<Address>,
     mmap: Address,
     munmap: Address,
     defines_malloc: bool,
@@ -92,6 +96,7 @@ pub(crate) fn look(
             stack_size: STACK_SIZE,
         },
         restorer,
+        sleep: symbol("clock_nanosleep").ok(),
         mmap: symbol("mmap")?,
         munmap: symbol("munmap")?,
         defines_malloc: runtime.defines_malloc(&memory),
@@ -102,12 +107,35 @@ pub(crate) fn look(
     };
     // A process that cannot be read can still be asked.
     if let Ok(opened) = Opened::of(&memory, runtime, version) {
-        let states = opened.roots.interpreters(&memory, &opened.layout).unwrap_or_default();
+        let states = opened.roots.interpreters(&memory, &opened.layout);
+        if states.as_ref().is_ok_and(Vec::is_empty) {
+            return Err(AttachError::without_interpreter(pid, &memory, &opened));
+        }
+        let states = states.unwrap_or_default();
         let others = states.iter().filter(|state| state.id != 0);
         blueprint.others = others.map(|s| Interpreter { address: s.address.0, id: s.id }).collect();
         blueprint.opened = Some(Arc::new(opened));
     }
     Ok(blueprint)
+}
+
+/// `look`, again and again where the process has no interpreter yet: it may just have started.
+fn look_until(
+    process: &Pidfd,
+    options: &Options,
+    deadline: Instant,
+) -> Result<Blueprint, AttachError> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    loop {
+        match look(process, options.override_opt_out, options.interpreter) {
+            Err(AttachError::NotInitialised { .. })
+                if Instant::now() < deadline && !process.has_ended() =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            looked => return looked,
+        }
+    }
 }
 
 /// A number that two programs, or two moments, do not share.
@@ -161,7 +189,7 @@ impl Door for Thread {
     ) -> Result<Link, AttachError> {
         let pid = process.pid;
         refusal::check_borrowing(pid)?;
-        let mut blueprint = look(process, options.override_opt_out, options.interpreter)?;
+        let mut blueprint = look_until(process, options, deadline)?;
         let version = blueprint.version;
         let base = Address(blueprint.plan.base);
         let ends = Ends::of(process, choice())?;
@@ -172,19 +200,27 @@ impl Door for Thread {
         let tracer = Tracer::start().map_err(|source| AttachError::Proc { pid, source })?;
         let held_process =
             process.try_clone().map_err(|source| AttachError::Proc { pid, source })?;
+        let blueprint = Arc::new(blueprint);
+        let footing = opened.clone().map(|opened| Footing::new(Arc::clone(&blueprint), opened));
         let held = tracer
             .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
             .ok_or(AttachError::AgentFailed { pid })??;
         let shell = Shell { base, page: base.plus(params::CODE_LENGTH), ends, held, version };
         let opening = opening(Situation { version, others: &others });
         let link = greet(process, shell, &opening, &|| true)?;
-        Ok(Link { others, opened, ..link })
+        Ok(Link { others, opened, footing: footing.map(Arc::new), ..link })
     }
 }
 
 /// Threads of different targets are borrowed one after the other: a thread is held the shorter, the fewer others want
 /// the processor meanwhile.
 static BORROWING: Mutex<()> = Mutex::new(());
+
+/// The turn to borrow one.
+pub(crate) fn borrowing() -> MutexGuard<'static, ()> {
+    // A poisoned lock guards nothing: whoever panicked has let its thread go.
+    BORROWING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Finds a thread at a safe point and lets it start the stub.
 fn borrow_one(
@@ -202,8 +238,7 @@ fn borrow_one(
     let mut foreign = Vec::new();
     loop {
         for tid in candidates(pid, blueprint, &foreign)? {
-            // A poisoned lock guards nothing: whoever panicked has let its thread go.
-            let _turn = BORROWING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = borrowing();
             match Attached::seize(tid) {
                 // A thread is held now. Is it still one of the process that was meant, or has the number passed on?
                 Ok(_) if process.has_ended() => return Err(AttachError::Gone { pid }),
@@ -287,7 +322,11 @@ fn candidates(pid: i32, blueprint: &Blueprint, foreign: &[i32]) -> Result<Vec<i3
 }
 
 /// Why the stopped thread must not be borrowed at this point.
-fn unsafe_reason(pid: i32, attached: &Attached, blueprint: &Blueprint) -> Option<&'static str> {
+pub(crate) fn unsafe_reason(
+    pid: i32,
+    attached: &Attached,
+    blueprint: &Blueprint,
+) -> Option<&'static str> {
     let found = &attached.found;
     let at = found.program_counter();
     match found.call {
@@ -471,6 +510,7 @@ pub(crate) fn greet(
         version: shell.version,
         others: Vec::new(),
         opened: None,
+        footing: None,
     };
     let first = opening.message();
     link.send(&first)

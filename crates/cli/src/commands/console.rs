@@ -35,11 +35,13 @@ use crate::{audit, interrupt};
 #[command(
     long_about = "Open an interactive Python prompt inside a process: editing of several lines, history, completion from the \
                   live objects. Ctrl-C interrupts the code that runs and gives the prompt back, Ctrl-D leaves. From a pipe, \
-                  lines are read and only results are printed. HOST:PORT and unix:PATH name a prompt that an application \
+                  lines are read and only results are printed. In a process with several interpreters you are asked for one, \
+                  unless PID/INTERP names it; from a pipe it is the main one. HOST:PORT and unix:PATH name a prompt that an application \
                   has left open (`spyhole.backdoor`, eventlet's backdoor, any code.InteractiveConsole on a socket).",
     after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
                   Examples:\n  \
                   spyhole console 4123\n  \
+                  spyhole console 4123/1\n  \
                   spyhole console manage.py\n  \
                   spyhole console 4123 --no-history\n  \
                   spyhole console localhost:3000\n  \
@@ -77,7 +79,9 @@ impl Console {
             .hint("spyhole console HOST:PORT --token-file FILE"));
         }
         let resolved = target::resolve(&spec)?;
-        let target = Rc::new(questions::pick(terminal, resolved)?);
+        let mut target = questions::pick(terminal, resolved)?;
+        questions::pick_interpreter(terminal, &mut target)?;
+        let target = Rc::new(target);
 
         let end = Arc::new(AtomicBool::new(false));
         let cancel = interrupt::listen_for_conversation(&end)?;
@@ -99,6 +103,7 @@ impl Console {
         }
 
         let hello = session.hello().clone();
+        let interpreter = session.hello().interpreter;
         let conversation = Arc::new(Mutex::new(session));
         let mut editor = self.editor(terminal, &conversation, &target.cmdline, end, &cancel)?;
         let outside = Process { target: Rc::clone(&target), hello, width: terminal.width() };
@@ -117,8 +122,11 @@ impl Console {
         match ended? {
             Ended::Left => Ok(0),
             Ended::Gone(reason) => {
-                let mut failure =
-                    Failure::new(Kind::Gone, format!("process {} is gone", target.pid));
+                let gone = match interpreter {
+                    0 => format!("process {} is gone", target.pid),
+                    id => format!("interpreter {id} of process {} is gone", target.pid),
+                };
+                let mut failure = Failure::new(Kind::Gone, gone);
                 if !reason.is_empty() {
                     failure.causes.push(reason);
                 }
@@ -191,14 +199,15 @@ impl Outside for Process {
     }
 }
 
-/// `Remote console PID=4123, Python 3.11.7, place thread`
+/// `Remote console PID=4123, Python 3.11.7, place thread`, and `PID=4123/1` for another interpreter than the main one
 fn banner(hello: &Hello) -> Text {
     let mut text = Text::new();
     text.ink(
         Ink::Strong,
         format!(
-            "Remote console PID={}, Python {}, place {}",
+            "Remote console PID={}{}, Python {}, place {}",
             hello.pid,
+            if hello.interpreter == 0 { String::new() } else { format!("/{}", hello.interpreter) },
             flat(&hello.python),
             flat(&hello.place)
         ),

@@ -12,6 +12,7 @@ pub(crate) mod python;
 mod questions;
 mod rounds;
 pub(crate) mod stack;
+pub(crate) mod trace;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -40,6 +41,7 @@ pub(crate) fn run() -> u8 {
         Command::Get(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
+        Command::Trace(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use spyhole_session::interpreters;
+use spyhole_session::model::InterpreterRow;
 use spyhole_session::target::{Resolved, Target};
 
 use crate::failure::{Failure, Kind};
@@ -84,9 +86,66 @@ fn pick_one(terminal: &Terminal, candidates: &[Candidate<'_>]) -> Result<usize, 
     }
 }
 
+/// In a process with several interpreters the user picks one, if none is named; without anybody to ask it is the main one.
+pub(crate) fn pick_interpreter(terminal: &Terminal, target: &mut Target) -> Result<(), Failure> {
+    if target.interpreter.is_some() || !somebody_is_there() {
+        return Ok(());
+    }
+    let there = interpreters::of(target);
+    if there.len() < 2 {
+        return Ok(());
+    }
+    let mut text = Text::new();
+    for one in &there {
+        text.line(format!("  {}", view::interpreter(target.pid, one)));
+    }
+    terminal.talk(&text);
+    let chosen = answer(terminal, "which interpreter? [0]");
+    let chosen = chosen_interpreter(&there, target.pid, &chosen).ok_or_else(|| {
+        Failure::new(Kind::Usage, "no interpreter was chosen")
+            .hint(format!("name it, as in: spyhole console {}/{}", target.pid, there[1].id))
+    })?;
+    target.interpreter = Some(chosen.to_string());
+    Ok(())
+}
+
+/// By number, as `PID/INTERP`, or by name; nothing is the main one.
+fn chosen_interpreter(there: &[InterpreterRow], pid: i32, answer: &str) -> Option<i64> {
+    let word = answer.strip_prefix(&format!("{pid}/")).unwrap_or(answer);
+    let number = |one: &&InterpreterRow| match word {
+        "" => one.id == 0,
+        word => one.id.to_string() == word,
+    };
+    let name = |one: &&InterpreterRow| one.name.as_deref() == Some(word);
+    let found = there.iter().find(number).or_else(|| there.iter().find(name));
+    found.map(|one| one.id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interpreter_is_chosen_by_number_or_name() {
+        let row = |id, name: Option<&str>| InterpreterRow {
+            id,
+            name: name.map(str::to_owned),
+            modules: 0,
+            packages: Vec::new(),
+        };
+        let there = [row(0, Some("")), row(1, Some("shop.example|/x")), row(7, Some("1"))];
+        for (answer, id) in [
+            ("", Some(0)),
+            ("0", Some(0)),
+            ("1", Some(1)),
+            ("4123/7", Some(7)),
+            ("shop.example|/x", Some(1)),
+            ("2", None),
+            ("shop", None),
+        ] {
+            assert_eq!(chosen_interpreter(&there, 4123, answer), id, "{answer}");
+        }
+    }
 
     #[test]
     fn one_needs_no_question() {

@@ -45,10 +45,15 @@ pub(crate) fn still_running(running: &Running) -> String {
 
 /// One closing for each process that was entered, by pid: what is said of several interpreters is said once.
 pub(crate) fn closings<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Text {
+    let left = |answer: &'a Answer| Some((answer.place.pid, answer.left.as_ref()?));
+    of_processes(answers.into_iter().filter_map(left))
+}
+
+/// As `closings`, of whatever left them.
+pub(crate) fn of_processes<'a>(all: impl IntoIterator<Item = (i32, &'a Left)>) -> Text {
     let mut by_process: BTreeMap<i32, Left> = BTreeMap::new();
-    for answer in answers {
-        let Some(left) = &answer.left else { continue };
-        let known = by_process.entry(answer.place.pid).or_default();
+    for (pid, left) in all {
+        let known = by_process.entry(pid).or_default();
         known.held = known.held.max(left.held);
         for kept in &left.kept {
             if !known.kept.contains(kept) {

@@ -13,6 +13,7 @@ pub(crate) mod processes;
 pub(crate) mod stacks;
 pub(crate) mod terminal;
 pub(crate) mod text;
+pub(crate) mod trace;
 pub(crate) mod traceback;
 pub(crate) mod watch;
 pub(crate) mod width;

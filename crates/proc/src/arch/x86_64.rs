@@ -204,6 +204,13 @@ pub struct Undo {
     pub arguments: [u64; 2],
 }
 
+/// A function that a thread calls by itself, on its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub function: Address,
+    pub arguments: [u64; 4],
+}
+
 /// What the frames and the called functions need of a stack, beside the extended state.
 pub const HEADROOM: u64 = 16 * 1024;
 
@@ -233,6 +240,64 @@ impl FrameChain {
         write_frame(&mut bytes[at..], restorer, &found.reloadable, mask, xstate_at);
         write_xstate(&mut bytes[(xstate_at - undo_frame) as usize..], xstate);
         Self { start: Address(undo_frame), bytes, home: Address(home), undo: Address(undo_frame) }
+    }
+}
+
+/// Frames that lead a thread through some calls and home, with nobody who traces it.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// Where the bytes go.
+    pub start: Address,
+    pub bytes: Vec<u8>,
+    /// With these registers the first call begins.
+    pub begin: Registers,
+}
+
+impl Errand {
+    /// Where words for the calls will lie on the stack of a thread that was found so.
+    pub fn place_of(words: &[u64], found: &Found) -> Address {
+        Address((found.registers.rsp - RED_ZONE - words.len() as u64 * 8) & !15)
+    }
+
+    /// The way through `calls`, which may be given the addresses of `words`.
+    pub fn new(
+        found: &Found,
+        xstate: &[u8],
+        mask: u64,
+        restorer: Address,
+        words: &[u64],
+        calls: &[Call],
+    ) -> Self {
+        let words_at = Self::place_of(words, found).0;
+        let xstate_at = (words_at - (xstate.len() as u64 + 4) - 64) & !63;
+        let below = |frame: u64| ((frame - FRAME_SIZE) & !15) - 8;
+        let home = below(xstate_at);
+        // Each call returns into the frame of the next one; the first one needs none.
+        let start = calls.iter().skip(1).fold(home, |frame, _| below(frame));
+        let mut bytes = vec![0; (words_at - start) as usize + words.len() * 8];
+        for (i, word) in words.iter().enumerate() {
+            put(&mut bytes, (words_at - start) as usize + i * 8, *word);
+        }
+        write_xstate(&mut bytes[(xstate_at - start) as usize..], xstate);
+        write_frame(
+            &mut bytes[(home - start) as usize..],
+            restorer,
+            &found.reloadable,
+            mask,
+            xstate_at,
+        );
+        let mut next = home;
+        let mut begin = found.resumable;
+        for (left, call) in calls.iter().enumerate().rev() {
+            begin = calling(&found.reloadable, Address(next), call.function, &call.arguments);
+            if left > 0 {
+                let frame = below(next);
+                let at = (frame - start) as usize;
+                write_frame(&mut bytes[at..], restorer, &begin, borrowed_mask(), 0);
+                next = frame;
+            }
+        }
+        Self { start: Address(start), bytes, begin }
     }
 }
 
@@ -333,6 +398,29 @@ mod tests {
         assert!(chain.start.0 + chain.bytes.len() as u64 <= 0x7fff_0000 - RED_ZONE);
         let at = UC_MCONTEXT + 16 * 8;
         assert_eq!(chain.bytes[at..at + 8], 0x77_u64.to_le_bytes());
+    }
+
+    #[test]
+    fn an_errand_leads_home() {
+        let found = Found::new(registers(232, EINTR));
+        let call = |function| Call { function: Address(function), arguments: [1, 2, 3, 4] };
+        let calls = [call(0x70), call(0x71), call(0x72)];
+        let words = [5, 6];
+        let errand = Errand::new(&found, &[7; 832], 3, Address(0x99), &words, &calls);
+        let at = |address: u64| (address - errand.start.0) as usize;
+        let word = |address: u64| {
+            u64::from_le_bytes(errand.bytes[at(address)..at(address) + 8].try_into().unwrap())
+        };
+        assert_eq!(word(Errand::place_of(&words, &found).0 + 8), 6);
+        let mut registers = (errand.begin.rip, errand.begin.rsp);
+        for function in [0x70, 0x71, 0x72] {
+            let (rip, frame) = registers;
+            assert_eq!((rip, frame % 16, word(frame)), (function, 8, 0x99));
+            let context = frame + UC_MCONTEXT as u64;
+            registers = (word(context + 16 * 8), word(context + 15 * 8));
+        }
+        assert_eq!(registers, (0xffe, 0x7fff_0000));
+        assert!(errand.start.0 + errand.bytes.len() as u64 <= 0x7fff_0000 - RED_ZONE);
     }
 
     #[test]
