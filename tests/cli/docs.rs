@@ -195,6 +195,11 @@ fn get() {
 }
 
 #[test]
+fn requests() {
+    check("docs/requests.md");
+}
+
+#[test]
 fn eval() {
     check("docs/eval.md");
 }

@@ -36,7 +36,14 @@ try:
 except FileExistsError:
     pass
 
+import time
+
 def application(environ, start_response):
+    run = os.path.join(os.path.dirname(__file__), "run")
+    if environ["PATH_INFO"] == "/wait":
+        open(os.path.join(run, "serving"), "w").close()
+        while not os.path.exists(os.path.join(run, "go")):
+            time.sleep(0.02)
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
@@ -133,9 +140,15 @@ impl Server {
 
     /// The whole answer to one request.
     fn get(&self) -> std::io::Result<String> {
+        self.get_path("/")
+    }
+
+    fn get_path(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(LIMIT))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: books.example\r\nConnection: close\r\n\r\n")?;
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: books.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -269,6 +282,36 @@ fn looked_at(server: &Server, odd: &str, daemons: usize) {
         );
     }
     assert!(settings.data.contains("'django.contrib.auth'"), "{settings:?}");
+}
+
+/// What is being served is told, with the time that mod_wsgi wrote down.
+#[test]
+fn a_request_is_told() {
+    let Some(server) = Server::start("apache-requests-2", 2) else { return };
+    run(["requests", &server.name]).gave("No active transactions.\n");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.get_path("/wait?page=2&token=hunter2"));
+        let serving = server.folder.join("run/serving");
+        let deadline = Instant::now() + LIMIT;
+        while !serving.exists() {
+            assert!(Instant::now() < deadline, "nobody serves it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ran = run(["requests", &server.name, "--json"]);
+        fs::write(server.folder.join("run/go"), "").expect("a file");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let all = ran.json();
+        assert_eq!(all.as_array().map(Vec::len), Some(1), "{all:#}");
+        let one = &all[0];
+        assert_eq!((&one["method"], &one["path"]), (&"GET".into(), &"/wait".into()), "{one:#}");
+        assert_eq!(one["query"], "page=2&token=<redacted>");
+        assert_eq!((&one["host"], &one["protocol"]), (&"books.example".into(), &"wsgi".into()));
+        assert!(one["interpreter"].as_i64() > Some(0) && one["thread"].is_i64(), "{one:#}");
+        assert!(one["age_s"].as_f64().is_some_and(|age| age < 600.0), "{one:#}");
+        assert_eq!(one["frames"][0]["function"], "application", "{one:#}");
+        let answer = waiting.join().expect("no panic").expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    });
 }
 
 #[test]

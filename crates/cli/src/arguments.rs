@@ -106,6 +106,7 @@ pub(crate) enum Command {
     Ps(commands::ps::Ps),
     Stack(commands::stack::Stack),
     Get(commands::get::Get),
+    Requests(commands::requests::Requests),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),

@@ -190,7 +190,7 @@ impl Outside for Process {
     }
 
     fn stacks(&self) -> Result<Text, Failure> {
-        let options = Options { pause: Pause::Holder, sources: true, locals: None };
+        let options = Options { pause: Pause::Holder, sources: true, locals: None, requests: None };
         let mut looks = snapshot::of_all(std::slice::from_ref(&*self.target), options);
         let Some(Look { pid, outcome }) = looks.pop() else { return Ok(Text::new()) };
         let stacks = outcome.map_err(|error| Failure::of_process(pid, &error))?;
