@@ -195,6 +195,11 @@ fn get() {
 }
 
 #[test]
+fn report() {
+    check("docs/report.md");
+}
+
+#[test]
 fn requests() {
     check("docs/requests.md");
 }

@@ -26,6 +26,7 @@ mod nothing_left;
 mod objects;
 mod pause;
 mod refusals;
+mod reports;
 mod requests;
 mod signals;
 mod situations;

@@ -107,6 +107,7 @@ pub(crate) enum Command {
     Stack(commands::stack::Stack),
     Get(commands::get::Get),
     Requests(commands::requests::Requests),
+    Report(commands::report::Report),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),

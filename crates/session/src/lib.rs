@@ -30,6 +30,7 @@ pub mod probes;
 pub mod processes;
 mod received;
 pub mod redaction;
+pub mod report;
 pub mod requests;
 mod resolving;
 pub mod snapshot;

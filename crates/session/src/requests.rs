@@ -516,7 +516,7 @@ fn since(begun: &str) -> Option<Duration> {
 }
 
 /// `a=1&token=<redacted>`, also within other text.
-fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     let is_of_name =
         |one: char| one.is_alphanumeric() || matches!(one, '_' | '-' | '.' | '%' | '[' | ']');
     let ends = ['&', '\'', '"', ' ', ')', ',', ';', '#'];

@@ -10,6 +10,7 @@ use spyhole_session::model::{
 use spyhole_session::objects::{
     self, Difference, Found, Item, Nowhere, ObjectAnswer, ObjectGroup, ObjectReport, Tree, What,
 };
+use spyhole_session::report::{Reported, Trouble, Verdict};
 use spyhole_session::requests::{ServedBy, WebRequest};
 use spyhole_session::snapshot::Look;
 use spyhole_session::suspended::{
@@ -23,6 +24,7 @@ use spyhole_session::waits::{
 use super::clock::Moment;
 use super::escape::is_dangerous;
 use super::objects::{self as object_views, Extent};
+use super::report as reports;
 use super::stacks::Style;
 use super::terminal::Terminal;
 use super::text::Text;
@@ -376,6 +378,12 @@ fn everything(terminal: &Terminal) {
     terminal.json_document(&stacks::json::processes(&seen)).unwrap();
     terminal.data(&requests::text(&seen, Style { all: true, width: Some(80) })).unwrap();
     terminal.json(&requests::json(&seen), true).unwrap();
+    let verdict = Verdict { trouble: Trouble::Held, text: evil() };
+    let reported = |stacks| Reported { pid: 1, verdict: verdict.clone(), row: Some(row()), stacks };
+    let reports = [reported(Ok(process())), reported(Err(error(ErrorKind::Gone)))];
+    terminal.data(&reports::text(&reports, Moment::now(), Style::default())).unwrap();
+    terminal.talk(&reports::verdict(&reports));
+    terminal.json(&reports::json(&reports, Moment::now()), true).unwrap();
 
     let report = report();
     for answer in &report.answers {
