@@ -195,6 +195,16 @@ fn get() {
 }
 
 #[test]
+fn report() {
+    check("docs/report.md");
+}
+
+#[test]
+fn requests() {
+    check("docs/requests.md");
+}
+
+#[test]
 fn eval() {
     check("docs/eval.md");
 }

@@ -37,7 +37,9 @@ fn man_pages() {
     let ran = run(&folder.words(&["man"]));
     assert_eq!((ran.code, ran.talk.as_str()), (0, ""));
     assert!(read(&folder.0, "spyhole.1").contains("spyhole\\-eval"));
-    for command in ["ps", "stack", "get", "eval", "console", "python", "close", "demo"] {
+    for command in
+        ["ps", "stack", "get", "requests", "report", "eval", "console", "python", "close", "demo"]
+    {
         let page = read(&folder.0, &format!("spyhole-{command}.1"));
         assert!(page.contains("Level: "), "{command}");
     }

@@ -12,9 +12,10 @@ fn of_the_program() {
 
 #[test]
 fn of_each_command() {
-    for command in
-        ["ps", "stack", "get", "eval", "console", "trace", "python", "close", "demo", "help"]
-    {
+    for command in [
+        "ps", "stack", "get", "requests", "report", "eval", "console", "trace", "python", "close",
+        "demo", "help",
+    ] {
         let ran = run(&[command, "--help"]);
         assert_eq!((ran.code, ran.talk.as_str()), (0, ""));
         insta::assert_snapshot!(command, ran.data);

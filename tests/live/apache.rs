@@ -37,7 +37,14 @@ try:
 except FileExistsError:
     pass
 
+import time
+
 def application(environ, start_response):
+    run = os.path.join(os.path.dirname(__file__), "run")
+    if environ["PATH_INFO"] == "/wait":
+        open(os.path.join(run, "serving"), "w").close()
+        while not os.path.exists(os.path.join(run, "go")):
+            time.sleep(0.02)
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
@@ -144,7 +151,13 @@ impl Server {
         let port = free.local_addr().expect("its address").port();
         drop(free);
         // There is no more room for it than for the program's path.
-        let name = format!("(wsgi:{}{})", &test[test.len() - 1..], std::process::id());
+        let name = {
+            static STARTED: AtomicUsize = AtomicUsize::new(0);
+            let number = STARTED.fetch_add(1, Ordering::SeqCst);
+            // A letter for each of this run's servers, which are fewer than there are letters.
+            let letter = char::from(b'a' + u8::try_from(number % 26).unwrap_or_default());
+            format!("(wsgi:{letter}{})", std::process::id())
+        };
         let load = |module: &str| format!("LoadModule {module}_module {MODULES}/mod_{module}.so\n");
         let mut conf = format!(
             "ServerRoot {place}/run\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile httpd.pid\n\
@@ -351,6 +364,36 @@ fn looked_at(server: &Server, odd: &str, daemons: usize) {
         );
     }
     assert!(settings.data.contains("'django.contrib.auth'"), "{settings:?}");
+}
+
+/// What is being served is told, with the time that mod_wsgi wrote down.
+#[test]
+fn a_request_is_told() {
+    let Some(server) = Server::start("apache-requests-2", &Site::django(2)) else { return };
+    run(["requests", &server.name]).gave("No active transactions.\n");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.get("/wait?page=2&token=hunter2"));
+        let serving = server.folder.join("run/serving");
+        let deadline = Instant::now() + LIMIT;
+        while !serving.exists() {
+            assert!(Instant::now() < deadline, "nobody serves it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ran = run(["requests", &server.name, "--json"]);
+        fs::write(server.folder.join("run/go"), "").expect("a file");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let all = ran.json();
+        assert_eq!(all.as_array().map(Vec::len), Some(1), "{all:#}");
+        let one = &all[0];
+        assert_eq!((&one["method"], &one["path"]), (&"GET".into(), &"/wait".into()), "{one:#}");
+        assert_eq!(one["query"], "page=2&token=<redacted>");
+        assert_eq!((&one["host"], &one["protocol"]), (&"books.example".into(), &"wsgi".into()));
+        assert!(one["interpreter"].as_i64() > Some(0) && one["thread"].is_i64(), "{one:#}");
+        assert!(one["age_s"].as_f64().is_some_and(|age| age < 600.0), "{one:#}");
+        assert_eq!(one["frames"][0]["function"], "application", "{one:#}");
+        let answer = waiting.join().expect("no panic").expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    });
 }
 
 #[test]

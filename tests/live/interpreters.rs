@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use spyhole_testkit::screen::Screen;
@@ -191,6 +192,35 @@ fn interrupted(python: &Interpreter) {
     }
 }
 
+/// The end comes at any moment of a console that goes in and out all the time.
+fn ended_at_any_moment(python: &Interpreter) {
+    for kind in KINDS {
+        for round in 0..rounds(8) {
+            let name = "interpreters::ended_at_any_moment";
+            let Some(mut subject) = places(name, python, kind) else { return };
+            let (pid, ids) = (subject.pid(), numbers(&subject));
+            let mut command = spyhole();
+            command.args(["console", &at(pid, ids[1]), "--no-history"]).stdin(Stdio::piped());
+            let mut console = Running::start(&mut command);
+            console.write(&"'on'\n".repeat(300));
+            assert_eq!(console.line(), "'on'");
+            // The moment is what is tried: nothing is waited for.
+            std::thread::sleep(Duration::from_micros(317 * (round % 16)));
+            let said = subject.ask("exec end(1)").expect("it lives");
+            let refused = said.contains("more than one thread");
+            assert!(refused || said.contains("done"), "{said}");
+            drop(console);
+            run(["eval", &at(pid, ids[2]), "shop.place"]).gave("2\n");
+            subject.is_unchanged();
+        }
+    }
+}
+
+/// How often something is tried at random moments: as often as asked for, or so many times.
+fn rounds(usually: u64) -> u64 {
+    std::env::var("SPYHOLE_TEST_ENDINGS").ok().and_then(|text| text.parse().ok()).unwrap_or(usually)
+}
+
 /// Whoever ends an interpreter in which code of ours runs waits for it, and the program lives.
 fn ended_meanwhile(python: &Interpreter) {
     for kind in KINDS {
@@ -298,5 +328,5 @@ fn watched(python: &Interpreter) {
 }
 
 on_all! { each_is_asked }
-on_full_set! { output_and_modules_stay_apart consoles interrupted ended_meanwhile beside_busy_ones a_wedged_one }
+on_full_set! { output_and_modules_stay_apart consoles interrupted ended_meanwhile ended_at_any_moment beside_busy_ones a_wedged_one }
 on_three! { two_hundred watched picked }

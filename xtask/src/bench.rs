@@ -1,9 +1,10 @@
-//! `cargo xtask bench ask|stack`: how long we take, beside other tools that take turns with us in the same run.
+//! `cargo xtask bench ask|stack|look`: how long we take, beside other tools that take turns with us in the same run.
 //!
 //! `--pairs N`, `--write`. It knows which measurements there are, and when a machine is quiet enough for them.
 
 mod ask;
 mod figures;
+mod look;
 mod peers;
 mod stack;
 
@@ -19,7 +20,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     match words.split_first() {
         Some((what, rest)) if what == "ask" => ask::run(&Options::parse(rest, ask::PAIRS)?, words),
         Some((what, rest)) if what == "stack" => stack::run(&Options::parse(rest, stack::PAIRS)?),
-        _ => bail!("say what to measure; there are `ask` and `stack`"),
+        Some((what, rest)) if what == "look" => look::run(&Options::parse(rest, look::PAIRS)?),
+        _ => bail!("say what to measure; there are `ask`, `stack` and `look`"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use spyhole_testkit::{Finished, run};
 
-use crate::workspace;
+use crate::{dist, workspace};
 
 /// No run of the program may take longer, whatever happens; its own limits are far below.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -24,6 +24,11 @@ impl Client {
     /// As it is released.
     pub(crate) fn released() -> Result<Self> {
         build(&workspace::builds(), &[])
+    }
+
+    /// As it is shipped: one static file, which takes the system less time to start.
+    pub(crate) fn shipped() -> Result<Self> {
+        Ok(Self { path: dist::build()? })
     }
 
     /// With the switches that let it die at a chosen step. Built beside the released one, never in its place.

@@ -26,7 +26,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     if check { self::check(&program) } else { Ok(()) }
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds it; where it lies.
+pub(crate) fn build() -> Result<PathBuf> {
     let folder = workspace::builds().join("static");
     let status = workspace::cargo()
         .args(["build", "--quiet", "--release", "--package", "spyhole", "--target", TRIPLE])

@@ -17,7 +17,35 @@ const ENVIRONMENTS: &[(&str, &[&str])] = &[
     ("3.6", &["gevent", "eventlet", "uvloop", "gunicorn", "flask"]),
     ("3.8", &["gevent", "eventlet"]),
     ("3.11", &["gevent", "eventlet"]),
-    ("3.13", &["gevent", "eventlet", "uvloop", "gunicorn", "flask", "IPython"]),
+    (
+        "3.13",
+        &[
+            "gevent",
+            "eventlet",
+            "uvloop",
+            "gunicorn",
+            "packaging",
+            "flask",
+            "IPython",
+            "uvicorn",
+            "hypercorn",
+            "starlette",
+        ],
+    ),
+];
+
+/// Versions of greenlet whose structures differ, by the Python that is to be looked at with them.
+const GREENLETS: &[(&str, &[&str])] = &[
+    ("3.6", &["1.1.3"]),
+    ("3.7", &["3.0.3"]),
+    ("3.8", &["1.1.3", "2.0.2"]),
+    ("3.9", &["1.1.3", "3.1.1"]),
+    ("3.10", &["2.0.2", "3.5.6"]),
+    ("3.11", &["2.0.2"]),
+    ("3.12", &["3.0.3", "3.5.6"]),
+    ("3.13", &["3.1.1"]),
+    ("3.14", &["3.2.4", "3.5.6"]),
+    ("3.15", &["3.5.6"]),
 ];
 
 /// What is built here, with `--all`: it takes half a minute of all processors each. The environment, the package, and a
@@ -45,6 +73,37 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 }
             }
             None => println!("python {version} is not here: no environment for it"),
+        }
+    }
+    greenlets(&folder)
+}
+
+/// Puts each version of greenlet into a folder of its own; the pip of any environment can do that for all of them.
+fn greenlets(venvs: &Path) -> Result<()> {
+    let python = venvs.join("3.11/bin/python");
+    if !python.exists() {
+        println!("python 3.11 is not here: no versions of greenlet");
+        return Ok(());
+    }
+    for (minor, versions) in GREENLETS {
+        let Some(interpreter) = interpreters::for_version(minor) else { continue };
+        for version in *versions {
+            let folder = interpreter.greenlet_folder().join(format!("{minor}-{version}"));
+            if folder.join("greenlet").is_dir() {
+                continue;
+            }
+            let package = format!("greenlet=={version}");
+            let mut pip = Command::new(&python);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-compile", "--only-binary", ":all:"])
+                .args(["--implementation", "cp", "--python-version", minor]);
+            for platform in
+                ["manylinux2014_x86_64", "manylinux_2_24_x86_64", "manylinux_2_28_x86_64"]
+            {
+                pip.args(["--platform", platform]);
+            }
+            checked(pip.arg("--target").arg(&folder).arg(package))?;
+            println!("greenlet {version} for {minor} in {}", folder.display());
         }
     }
     Ok(())

@@ -23,9 +23,6 @@ pub const RAISED: Feature =
 /// The control records `T` and `W`.
 pub const CONTROL: Feature =
     Feature { name: "control", source: include_str!("../python/spyhole/_control.py") };
-/// Stays in other interpreters than the main one.
-pub const LENT: Feature =
-    Feature { name: "lent", source: include_str!("../python/spyhole/_lent.py") };
 /// The `complete` request.
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
@@ -50,17 +47,15 @@ pub const TRACE: Feature =
     Feature { name: "trace", source: include_str!("../python/spyhole/_trace.py") };
 
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
-pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, LENT];
+pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL];
 /// What a conversation at a prompt may need.
-pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE];
+pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
 /// What watches calls and lines.
 pub const FOR_TRACE: &[Feature] =
-    &[RENDER, RAISED, CONTROL, LENT, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
+    &[RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
 /// Everything there is, in the order in which it is compiled.
-pub const ALL: [Feature; 12] = [
-    STATEMENTS, RENDER, RAISED, CONTROL, LENT, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS,
-    TRACE,
-];
+pub const ALL: [Feature; 11] =
+    [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.

@@ -84,7 +84,6 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         candidates(),
         where_it_is(),
         takeover(),
-        ending(),
         refused(),
         loaded(),
         probed(),
@@ -411,10 +410,6 @@ fn where_it_is() -> (&'static str, Value, Event) {
         columns: Some((0, None)),
     };
     ("where", dict, Event::Where(Where { job: 1, thread: 4177, frames: vec![frame], omitted: 0 }))
-}
-
-fn ending() -> (&'static str, Value, Event) {
-    ("ending", dict(&[("ev", "ending".into())]), Event::Ending)
 }
 
 fn takeover() -> (&'static str, Value, Event) {

@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Ps(commands::ps::Ps),
     Stack(commands::stack::Stack),
     Get(commands::get::Get),
+    Requests(commands::requests::Requests),
+    Report(commands::report::Report),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),

@@ -114,16 +114,19 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// The `SETUP_WITH` that leads to a handler when something is raised (`Include/opcode.h`, the same to 3.10).
+/// The `SETUP_WITH` or `SETUP_ASYNC_WITH` that leads to a handler when something is raised (`Include/opcode.h`, the same to 3.10).
 fn with_to(instructions: &[u8], handler: usize, unit: usize) -> Option<usize> {
     const SETUP_WITH: u8 = 143;
+    const SETUP_ASYNC_WITH: u8 = 154;
     const EXTENDED_ARG: u8 = 144;
     let mut argument = 0_usize;
     for (index, pair) in instructions.chunks_exact(2).enumerate() {
         argument = (argument << 8 | usize::from(pair[1])) & 0xffff_ffff;
         match pair[0] {
             EXTENDED_ARG => continue,
-            SETUP_WITH if index * 2 + 2 + argument * unit == handler => return Some(index * 2),
+            SETUP_WITH | SETUP_ASYNC_WITH if index * 2 + 2 + argument * unit == handler => {
+                return Some(index * 2);
+            }
             _ => argument = 0,
         }
     }

@@ -1,7 +1,7 @@
 //! The attributes that an instance keeps in its dict, in whichever place its version and type have for that.
 //!
-//! It knows `_PyObject_GetDictPtr` and its successors (`Objects/object.c`, `Objects/dictobject.c`). It does not know
-//! slots.
+//! It knows `_PyObject_GetDictPtr` and its successors (`Objects/object.c`, `Objects/dictobject.c`), and the descriptors of
+//! slots (`Objects/descrobject.c`).
 
 use spyhole_proc::Address;
 use spyhole_proc::memory::Unreadable;
@@ -80,5 +80,24 @@ impl Reader<'_> {
         const AT_MOST: usize = 4096;
         let entries = self.attributes(at, AT_MOST).ok()??;
         entries.iter().find(|entry| self.is_text(entry.key, name)).map(|entry| entry.value)
+    }
+
+    /// What an instance has in a slot of its class or of one that this is made from.
+    pub fn slot(&self, at: Address, name: &str) -> Option<Address> {
+        let of = &self.layout.details;
+        let field = |at: Address| self.memory.pointer(at).ok();
+        self.bases(self.kind(at).ok()?).into_iter().find_map(|base| {
+            let dict = field(base.plus(self.layout.kind.dict))?;
+            let member = match self.kind(dict).ok()? == self.types.dict {
+                true => self.dict_item(dict, name)?,
+                false => return None,
+            };
+            if self.type_name(self.kind(member).ok()?)? != "member_descriptor" {
+                return None;
+            }
+            let definition = field(member.plus(of.descriptor_member))?;
+            let offset = self.memory.word(definition.plus(of.member_offset)).ok()?;
+            field(at.plus(offset)).filter(|value| !value.is_null())
+        })
     }
 }

@@ -77,6 +77,7 @@ pub fn runs_python(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> O
 fn exported(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Option<Python> {
     let image = Image::of(memory, maps, mapping).ok()?;
     image.symbol(memory, MARK)?;
+    image.expect_symbols(memory);
     let version =
         version::read(memory, &image).or_else(|| version::from_file_name(mapping.file_name()));
     Some(Python { image, version, scanned: None })
@@ -166,12 +167,18 @@ fn files(maps: &Maps) -> Vec<&Mapping> {
             files.push(mapping);
         }
     }
-    let named = |m: &&Mapping| {
+    let rank = |m: &&Mapping| {
         let name = m.file_name();
-        !name.windows(6).any(|w| w == b"python")
+        match () {
+            // A launcher comes before the libpython that it uses, and does not have the mark: cheap to ask.
+            () if name.starts_with(b"libpython") || name.starts_with(b"python") => 0,
+            // Extension modules have the interpreter's name in theirs, too.
+            () if name.windows(8).any(|w| w == b".cpython") => 2,
+            () if name.windows(6).any(|w| w == b"python") => 1,
+            () => 2,
+        }
     };
-    // A launcher named python comes before the libpython that it uses, and does not have the mark: cheap to ask.
-    files.sort_by_key(named);
+    files.sort_by_key(rank);
     files
 }
 

@@ -112,39 +112,47 @@ impl<'a> Locks<'a> {
 
     /// The locks that a frame has taken, innermost `with` first.
     pub fn held(&mut self, frame: &RawFrame) -> Vec<Held> {
+        let left = self.left_by(frame);
+        let held = left.into_iter().filter_map(|(own, line)| {
+            let lock = self.lock_of(own)?;
+            Some(Held { lock, line })
+        });
+        held.collect()
+    }
+
+    /// What the `with` and `async with` blocks of a frame will leave, innermost first, and the line of each.
+    pub fn left_by(&mut self, frame: &RawFrame) -> Vec<(Address, Option<u32>)> {
         let blocks = self.blocks.of(frame);
         if blocks.is_empty() {
             return Vec::new();
         }
         let Some(operands) = self.reader.operands(frame) else { return Vec::new() };
-        let mut held: Vec<(usize, Held)> = Vec::new();
+        let mut left: Vec<(usize, (Address, Option<u32>))> = Vec::new();
         for block in blocks.iter() {
             let below = operands.slots.get(..block.level).unwrap_or_default();
-            let Some(lock) = self.left(below) else { continue };
-            let found = Held { lock, line: block.line };
-            match held.iter_mut().find(|(level, _)| *level == block.level) {
+            let Some(own) = self.left(below) else { continue };
+            let found = (own, block.line);
+            match left.iter_mut().find(|(level, _)| *level == block.level) {
                 // A `try` right within a `with` has the same level; the outer one is the `with`.
                 Some((_, inner)) => *inner = found,
-                None => held.push((block.level, found)),
+                None => left.push((block.level, found)),
             }
         }
-        held.into_iter().map(|(_, held)| held).collect()
+        left.into_iter().map(|(_, found)| found).collect()
     }
 
-    /// The lock that will be left by what lies on top of a stack.
-    fn left(&mut self, slots: &[Address]) -> Option<Lock> {
+    /// What will be left by what lies on top of a stack.
+    fn left(&mut self, slots: &[Address]) -> Option<Address> {
         let top = *slots.last()?;
-        let own = match self.thing(top) {
-            Thing::Builtin | Thing::Method if self.is_exit(top) => self.bound_to(top)?,
-            Thing::Builtin | Thing::Method | Thing::Function => return None,
+        match self.thing(top) {
+            Thing::Builtin | Thing::Method if self.is_exit(top) => self.bound_to(top),
+            Thing::Builtin | Thing::Method | Thing::Function => None,
             // The function and the object that it will be called with.
             Thing::Lock(_) | Thing::Other => {
                 let function = *slots.get(slots.len().checked_sub(2)?)?;
-                (self.thing(function) == Thing::Function && self.is_exit(function))
-                    .then_some(top)?
+                (self.thing(function) == Thing::Function && self.is_exit(function)).then_some(top)
             }
-        };
-        self.lock_of(own)
+        }
     }
 
     /// A lock, or that of a `Condition` (`Lib/threading.py`).
@@ -205,10 +213,20 @@ impl<'a> Locks<'a> {
             Some("_queue.SimpleQueue") => Thing::Lock(Kind::SimpleQueue),
             Some("builtin_function_or_method") => Thing::Builtin,
             Some("method_descriptor") => Thing::Function,
+            // A function of Cython begins as one in C does (`CythonFunction.c`).
+            Some(name) if name.ends_with("cython_function_or_method") => Thing::Builtin,
             _ => Thing::Other,
         };
         self.things.insert(kind, thing);
         thing
+    }
+
+    /// The object that a method is bound to; `None` if it is no bound method.
+    pub fn owner_of_method(&mut self, at: Address) -> Option<Address> {
+        match self.thing(at) {
+            Thing::Builtin | Thing::Method => self.bound_to(at).filter(|own| !own.is_null()),
+            _ => None,
+        }
     }
 
     fn bound_to(&mut self, at: Address) -> Option<Address> {
@@ -219,7 +237,7 @@ impl<'a> Locks<'a> {
         self.reader.memory.pointer(at.plus(place)).ok()
     }
 
-    /// Whether a function is called `__exit__`.
+    /// Whether a function is called `__exit__` or `__aexit__`.
     fn is_exit(&mut self, at: Address) -> bool {
         let reader = self.reader;
         let (memory, layout) = (reader.memory, reader.layout);
@@ -236,7 +254,8 @@ impl<'a> Locks<'a> {
             Thing::Method => {
                 let function = memory.pointer(at.plus(layout.objects.method_function));
                 return function.is_ok_and(|function| {
-                    self.thing(function) == Thing::Function && self.is_exit(function)
+                    matches!(self.thing(function), Thing::Function | Thing::Builtin)
+                        && self.is_exit(function)
                 });
             }
             Thing::Function if self.reader.kind(at) == Ok(self.reader.types.function) => {
@@ -245,7 +264,7 @@ impl<'a> Locks<'a> {
             Thing::Function => text(layout.details.descriptor_name),
             _ => None,
         };
-        name.is_some_and(|name| name.rsplit('.').next() == Some("__exit__"))
+        name.is_some_and(|name| matches!(name.rsplit('.').next(), Some("__exit__" | "__aexit__")))
     }
 }
 

@@ -91,6 +91,19 @@ impl Reader<'_> {
         Some(module.map_or_else(|| qualified.clone(), |module| format!("{module}.{qualified}")))
     }
 
+    /// A class and those that it is made from.
+    pub fn bases(&self, kind: Address) -> Vec<Address> {
+        const BASES_AT_MOST: usize = 100;
+        let mro = self.memory.pointer(kind.plus(self.layout.kind.mro)).unwrap_or_default();
+        if mro.is_null() { vec![kind] } else { self.items(mro, BASES_AT_MOST) }
+    }
+
+    /// Whether an object's class is, or is made from, the C class of this name.
+    pub fn derives_from(&self, at: Address, name: &str) -> bool {
+        let Ok(kind) = self.kind(at) else { return false };
+        self.bases(kind).into_iter().any(|base| self.type_name(base).as_deref() == Some(name))
+    }
+
     /// The qualified name of a function, or of a method's function.
     pub fn callable_name(&self, at: Address) -> Option<String> {
         let kind = self.kind(at).ok()?;

@@ -1,4 +1,4 @@
-//! Sets, and what else holds many objects: tuples, lists, and `WeakSet`.
+//! Sets, and what else holds many objects: tuples, lists, deques, and `WeakSet`.
 //!
 //! It knows the table of `Objects/setobject.c` and `Lib/_weakrefset.py`. Nothing is hashed.
 
@@ -52,6 +52,26 @@ impl Reader<'_> {
     /// At most `most` items of a tuple or a list; empty for anything else.
     pub fn items(&self, at: Address, most: usize) -> Vec<Address> {
         self.try_items(at, most).unwrap_or_default()
+    }
+
+    /// At most `most` items of the `deque` at `at`, which must be known to be one (`Modules/_collectionsmodule.c`).
+    pub fn deque_items(&self, at: Address, most: usize) -> Result<Vec<Address>, Unreadable> {
+        let of = &self.layout.details.unlisted;
+        let mut block = self.memory.pointer(at.plus(of.deque_left))?;
+        let mut index = self.memory.word(at.plus(of.deque_left_index))?;
+        let count = u64::try_from(self.size(at)?).unwrap_or(0).min(most as u64);
+        let mut items = Vec::new();
+        while (items.len() as u64) < count {
+            if index >= of.block_length {
+                block = self.memory.pointer(block.plus(of.block_items + of.block_length * 8))?;
+                index = 0;
+            }
+            let left = (of.block_length - index).min(count - items.len() as u64);
+            let first = block.plus(of.block_items + index * 8);
+            items.extend(words(&self.memory.bytes(first, left as usize * 8)?).map(Address));
+            index += left;
+        }
+        Ok(items)
     }
 
     fn try_items(&self, at: Address, most: usize) -> Option<Vec<Address>> {

@@ -17,6 +17,8 @@ use crate::runtime::InterpreterState;
 pub const TASKS_AT_MOST: usize = 1 << 16;
 /// Callbacks of one future that are looked at.
 const CALLBACKS_AT_MOST: usize = 4096;
+/// The same of all futures of an interpreter.
+const ALL_CALLBACKS_AT_MOST: usize = 1 << 18;
 const NAME_AT_MOST: usize = 200;
 const BASES_AT_MOST: usize = 100;
 
@@ -65,6 +67,8 @@ pub struct Tasks<'a> {
     kinds: QuickMap<Address, Option<Kind>>,
     /// The program's C code is another than is known.
     pub unknown: bool,
+    /// So many callbacks are still looked at.
+    callbacks_left: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +97,15 @@ impl<'a> Tasks<'a> {
             (futures.and_then(|dict| item(dict, "_PyFuture")), Kind::PythonFuture),
         ];
         let python = python.into_iter().filter_map(|(at, kind)| Some((at?, kind))).collect();
-        Some(Self { reader, module, in_c, python, kinds: QuickMap::default(), unknown })
+        Some(Self {
+            reader,
+            module,
+            in_c,
+            python,
+            kinds: QuickMap::default(),
+            unknown,
+            callbacks_left: ALL_CALLBACKS_AT_MOST,
+        })
     }
 
     /// What kind of future the object is; `None`: it is none.
@@ -182,8 +194,10 @@ impl<'a> Tasks<'a> {
     fn in_sets(&self) -> Vec<Address> {
         let reader = self.reader;
         let mut found = Vec::new();
+        let mut named = false;
         for name in ["_all_tasks", "_scheduled_tasks", "_eager_tasks"] {
             if let Some(set) = reader.dict_item(self.module, name) {
+                named = true;
                 found.extend(self.of_set(set));
             }
         }
@@ -192,6 +206,30 @@ impl<'a> Tasks<'a> {
             let dict = reader.memory.pointer(class.plus(reader.layout.kind.dict));
             let set = dict.ok().and_then(|dict| self.item_of_dict(dict, "_all_tasks"));
             found.extend(set.into_iter().flat_map(|set| self.of_set(set)));
+        }
+        if !named {
+            found.extend(self.in_variables());
+        }
+        found
+    }
+
+    /// 3.6 has the set in a variable of its C code (`all_tasks`), near the type.
+    fn in_variables(&self) -> Vec<Address> {
+        const PAGE: u64 = 4096;
+        const PAGES: u64 = 8;
+        let Some(in_c) = self.in_c else { return Vec::new() };
+        let reader = self.reader;
+        let first = Address((in_c.task.0 / PAGE).saturating_sub(PAGES) * PAGE);
+        let mut found = Vec::new();
+        for page in 0..=2 * PAGES {
+            let bytes = reader.memory.bytes(first.plus(page * PAGE), PAGE as usize);
+            for word in bytes.unwrap_or_default().chunks_exact(8) {
+                let at = Address(word.try_into().map_or(0, u64::from_le_bytes));
+                let kind = reader.kind(at).ok().filter(|_| !at.is_null());
+                if kind.and_then(|kind| reader.type_name(kind)).as_deref() == Some("WeakSet") {
+                    found.extend(self.of_set(at));
+                }
+            }
         }
         found
     }
@@ -237,10 +275,11 @@ impl<'a> Tasks<'a> {
             Some(Kind::Task(places) | Kind::Future(places)) => {
                 self.reader.memory.half(at.plus(places.state)) == Ok(0)
             }
+            // As long as it is pending, it may have that from its class.
             Some(Kind::PythonTask | Kind::PythonFuture) => self
                 .reader
                 .attribute(at, "_state")
-                .is_some_and(|state| self.reader.is_text(state, "PENDING")),
+                .is_none_or(|state| self.reader.is_text(state, "PENDING")),
             None => false,
         }
     }
@@ -306,6 +345,10 @@ impl<'a> Tasks<'a> {
     pub fn told(&mut self, at: Address) -> Vec<Told> {
         let mut told = Vec::new();
         for callback in self.callbacks(at) {
+            if self.callbacks_left == 0 {
+                break;
+            }
+            self.callbacks_left -= 1;
             self.of_callback(callback, &mut told);
         }
         told
@@ -339,7 +382,7 @@ impl<'a> Tasks<'a> {
     /// `gather`, `shield`, `wait` and `wait_for` complete a future that their callback, a function within them, has as a
     /// variable or an argument; a `TaskGroup` has its task as an attribute.
     fn of_callback(&mut self, callback: Address, told: &mut Vec<Told>) {
-        const VARIABLES_AT_MOST: usize = 50;
+        const VARIABLES_AT_MOST: usize = 20;
         let reader = self.reader;
         let Ok(kind) = reader.kind(callback) else { return };
         let mut candidates = Vec::new();
@@ -362,12 +405,17 @@ impl<'a> Tasks<'a> {
             let place = reader.layout.details.unlisted.partial_arguments;
             let arguments = reader.memory.pointer(callback.plus(place)).unwrap_or_default();
             candidates = reader.items(arguments, VARIABLES_AT_MOST);
+            let place = reader.layout.details.unlisted.partial_function;
+            let function = reader.memory.pointer(callback.plus(place)).unwrap_or_default();
+            if reader.kind(function) == Ok(reader.types.function) {
+                self.of_callback(function, told);
+            }
         }
         for candidate in candidates {
             match self.kind(candidate) {
                 Some(Kind::Future(_) | Kind::PythonFuture) => told.push(Told::Future(candidate)),
                 // The host of a group of anyio.
-                _ => {
+                _ if self.is_group(candidate) => {
                     let host = reader
                         .attribute(candidate, "cancel_scope")
                         .and_then(|scope| reader.attribute(scope, "_host_task"));
@@ -375,7 +423,13 @@ impl<'a> Tasks<'a> {
                         told.push(Told::Parent(host));
                     }
                 }
+                _ => {}
             }
         }
+    }
+
+    fn is_group(&self, at: Address) -> bool {
+        let name = self.reader.kind(at).ok().and_then(|kind| self.reader.type_name(kind));
+        name.as_deref() == Some("TaskGroup")
     }
 }

@@ -13,8 +13,11 @@ use crate::sys;
 
 /// No process needs as much; one that leads through more of its memory is not followed.
 const AT_MOST: usize = 256 << 20;
-/// Room that is made at once, in pages: for a small process, and for one that needed more.
-const ROOMS: [usize; 2] = [64, 2048];
+/// Room that is made at once, in pages: for what an attach looks at, for a look at a small process, and for one that
+/// needs more.
+const ROOMS: [usize; 3] = [128, 512, 2048];
+/// From so much on large pages are faster; to clear one takes as long as all that a small look does.
+const LARGE: usize = 2048;
 /// Pages that were missing one by one, after which those beside the next ones are read along. Who asks for so many goes
 /// through a heap, where what is made together lies together; few are read sooner alone.
 const ALONE_AT_MOST: usize = 128;
@@ -193,7 +196,9 @@ impl Pages {
                 let pages = ROOMS[self.rooms.len().min(ROOMS.len() - 1)];
                 // Asked for as zeros, which the kernel gives when they are touched: it is written to once.
                 let mut room = vec![0; pages * PAGE as usize];
-                sys::prefer_huge_pages(&mut room);
+                if pages >= LARGE {
+                    sys::prefer_huge_pages(&mut room);
+                }
                 self.rooms.push(room);
                 self.taken = 0;
                 continue;
@@ -274,6 +279,10 @@ impl<M: ReadMemory> ReadMemory for Cached<M> {
             done += count;
         }
         Ok(())
+    }
+
+    fn expect(&self, addresses: &mut dyn Iterator<Item = Address>) {
+        self.prefetch(addresses);
     }
 }
 

@@ -29,6 +29,9 @@ pub trait ReadMemory {
         1
     }
 
+    /// These will be read soon: who remembers what was read may read them together.
+    fn expect(&self, _addresses: &mut dyn Iterator<Item = Address>) {}
+
     /// A little-endian word of 8 bytes.
     fn word(&self, address: Address) -> Result<u64, Unreadable> {
         let mut bytes = [0; 8];
@@ -67,6 +70,10 @@ impl<M: ReadMemory + ?Sized> ReadMemory for &M {
 
     fn along(&self) -> u64 {
         (**self).along()
+    }
+
+    fn expect(&self, addresses: &mut dyn Iterator<Item = Address>) {
+        (**self).expect(addresses);
     }
 }
 

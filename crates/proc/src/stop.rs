@@ -47,7 +47,10 @@ pub enum CallError {
 }
 
 /// How long a single stop may take. A thread in an uninterruptible sleep does not stop.
-const STOP_LIMIT: Duration = Duration::from_millis(200);
+/// On an overloaded machine any other one may get the processor late.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// How long one that did not stop is waited for once more, so that it goes on by our word.
+const LET_GO_LIMIT: Duration = Duration::from_millis(200);
 /// How long a called function may take; it is the target's own libc, on a possibly overloaded machine.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -113,7 +116,7 @@ impl Attached {
             None => {
                 // The request to stop stays with the thread. It is answered as soon as it can be, by letting it go.
                 if !matches!(
-                    wait_until(tid, STOP_LIMIT),
+                    wait_until(tid, LET_GO_LIMIT),
                     Ok(Some(Status::EventStop | Status::GroupStop))
                 ) {
                     this.attached = false;

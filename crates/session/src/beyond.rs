@@ -226,7 +226,43 @@ fn tasks<M: ReadMemory + Clone>(
         });
     }
     of_threads(&mut seen, interpreter);
+    // Sets have no order; the numbers of names do.
+    let number = |one: &SeenTask| -> Option<u64> {
+        one.task.name.as_deref()?.strip_prefix("Task-")?.parse().ok()
+    };
+    seen.sort_by_key(|one| (number(one).unwrap_or(u64::MAX), one.task.at));
     (seen, notes)
+}
+
+/// Which of these tasks are still where they were.
+pub(crate) fn unmoved_tasks(
+    reader: Reader<'_>,
+    interpreter: &SeenInterpreter,
+    seen: &[SeenTask],
+    members: &[usize],
+) -> HashSet<usize> {
+    let Some(mut tasks) = Tasks::of(reader, &interpreter.state) else { return HashSet::new() };
+    let same = |index: &&usize| {
+        let one = &seen[**index].task;
+        tasks.read(one.at, FRAMES_AT_MOST).as_ref() == Some(one)
+    };
+    members.iter().filter(same).copied().collect()
+}
+
+/// Which of these greenlets are still where they were.
+pub(crate) fn unmoved_greenlets(
+    reader: Reader<'_>,
+    view: &View,
+    seen: &[SeenGreenlet],
+    members: &[usize],
+) -> HashSet<usize> {
+    let Some(candidates) = &view.greenlets else { return HashSet::new() };
+    let finder = Finder::new(reader, &candidates.types, &candidates.found);
+    let same = |index: &&usize| {
+        let one = &seen[**index].greenlet;
+        finder.one(one.at, FRAMES_AT_MOST).as_ref() == Some(one)
+    };
+    members.iter().filter(same).copied().collect()
 }
 
 fn state(task: &Task, tasks: &mut Tasks<'_>, running: &HashSet<Address>) -> TaskState {

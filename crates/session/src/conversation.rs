@@ -117,7 +117,7 @@ impl<'t> Conversation<'t> {
             let features = if last == Last::No { bundle::FOR_CONSOLE } else { bundle::FOR_EVAL };
             let requests = first.map(first_requests).unwrap_or_default();
             let leaves = leaves(situation.others);
-            opening(situation.version.minor, interpreter, features, &requests, leaves)
+            opening(situation.version.minor, features, &requests, leaves)
         };
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -135,9 +135,8 @@ impl<'t> Conversation<'t> {
     ) -> Result<Self, EvalError> {
         let options = options(reach, interpreter);
         let requests = std::slice::from_ref(first);
-        let opening = |situation: Situation<'_>| {
-            opening(situation.version.minor, interpreter, features, requests, false)
-        };
+        let opening =
+            |situation: Situation<'_>| opening(situation.version.minor, features, requests, false);
         let link = attach_twice(process.get(), &options, &opening)
             .map_err(|error| failure::of_attach(&error))?;
         Ok(Self::over(process, link, interpreter, None, false))
@@ -152,7 +151,7 @@ impl<'t> Conversation<'t> {
         first: &Request,
     ) -> Result<Self, EvalError> {
         let requests = std::slice::from_ref(first);
-        let opening = opening(gate.version.minor, interpreter, features, requests, false);
+        let opening = opening(gate.version.minor, features, requests, false);
         let link = gate
             .enter(process.get(), interpreter, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -169,7 +168,7 @@ impl<'t> Conversation<'t> {
     ) -> Result<Self, EvalError> {
         let requests = first_requests(first);
         let minor = gate.version.minor;
-        let opening = opening(minor, interpreter, bundle::FOR_EVAL, &requests, true);
+        let opening = opening(minor, bundle::FOR_EVAL, &requests, true);
         let link = gate
             .enter(process.get(), interpreter, &opening)
             .map_err(|error| failure::of_attach(&error))?;
@@ -355,7 +354,10 @@ impl<'t> Conversation<'t> {
 
     fn understand(&mut self, body: &[u8]) -> Option<Event> {
         if let [spyhole_stub_says::MARK, what] = body {
-            self.stub_said = Some(*what);
+            match *what {
+                spyhole_stub_says::ENDING => self.interpreter_ends = true,
+                what => self.stub_said = Some(what),
+            }
             return None;
         }
         let event = match Event::decode(body) {
@@ -377,7 +379,6 @@ impl<'t> Conversation<'t> {
             Event::Exit { job, .. } => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
-            Event::Ending => self.interpreter_ends = true,
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
                     job.thread = place.thread;
@@ -466,6 +467,7 @@ mod spyhole_stub_says {
     pub(super) const AGENT_FAILED: u8 = b'a';
     pub(super) const KEPT: u8 = b'k';
     pub(super) const NO_INTERPRETER: u8 = b'n';
+    pub(super) const ENDING: u8 = b'e';
 }
 
 fn options(reach: &Reach, interpreter: Interpreter) -> Options {
@@ -491,18 +493,11 @@ fn attach_twice(
 }
 
 /// The agent for a version: its core, these features, and the first requests.
-fn opening(
-    minor: u8,
-    interpreter: Interpreter,
-    features: &[Feature],
-    requests: &[Request],
-    leaves: bool,
-) -> Opening {
+fn opening(minor: u8, features: &[Feature], requests: &[Request], leaves: bool) -> Opening {
     let compiled = compiled::for_minor(minor);
     let mut frames = Vec::new();
     for (place, feature) in bundle::ALL.iter().enumerate() {
-        let is_for_others = *feature == bundle::LENT;
-        if !features.contains(feature) || (is_for_others && interpreter.address == 0) {
+        if !features.contains(feature) {
             continue;
         }
         let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();

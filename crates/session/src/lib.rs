@@ -3,6 +3,7 @@
 //! It knows processes, doors and answers. It knows no terminal, no environment and no arguments: a face hands it
 //! resolved values and shows the models that come back.
 
+mod asyncio;
 mod awaiting;
 mod beyond;
 pub mod cancel;
@@ -16,7 +17,9 @@ pub mod door;
 pub mod evaluate;
 mod failure;
 mod holding;
+mod hubs;
 pub mod interpreters;
+mod later;
 pub mod live;
 pub mod locals;
 pub mod model;
@@ -27,6 +30,8 @@ pub mod probes;
 pub mod processes;
 mod received;
 pub mod redaction;
+pub mod report;
+pub mod requests;
 mod resolving;
 pub mod snapshot;
 pub mod socket;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::requests::WebRequest;
 use crate::suspended::{GreenletStack, TaskStack};
 use crate::waits::{Deadlock, Wait};
 
@@ -257,6 +258,8 @@ pub struct ProcessStacks {
     pub notes: Vec<String>,
     /// Threads that wait for each other in a ring.
     pub deadlocks: Vec<Deadlock>,
+    /// Web requests that are being served, if they were asked for.
+    pub requests: Vec<WebRequest>,
     pub interpreters: Vec<InterpreterStacks>,
 }
 

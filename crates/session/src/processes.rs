@@ -103,6 +103,18 @@ pub fn list(pattern: Option<&str>, whole: bool) -> Vec<ProcessRow> {
     rows.collect()
 }
 
+/// Those of these processes that are there and run Python.
+pub(crate) fn of(pids: impl Iterator<Item = i32>) -> Vec<ProcessRow> {
+    let all = find::list(&Viewer { uid: 0, lineage: Vec::new() }).unwrap_or_default();
+    let users = Users::of_this_machine().ok();
+    let mut pythons = Pythons::new();
+    let rows = pids.filter_map(|pid| {
+        let process = all.iter().find(|process| process.pid == pid)?;
+        Some(row(process, pythons.recognise(pid)?, users.as_ref()))
+    });
+    rows.collect()
+}
+
 fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
     let cmdline = text(&process.command_line);
     let (implementation, python) = match kind {
@@ -122,7 +134,7 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         threads: process.threads,
         interpreters: interpreters(process.pid, kind),
         interpreter_list: None,
-        kind: what_it_is(&cmdline).map(str::to_owned),
+        kind: what_it_is(&cmdline).map(|kind| of_a_pair(process, kind)),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),
         cmdline,
@@ -172,6 +184,30 @@ pub(crate) fn text(words: &[Vec<u8>]) -> Vec<String> {
     words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// Of servers that fork: the one that was forked from its like is a worker, the one that has such children their master.
+fn of_a_pair(process: &Process, kind: &str) -> String {
+    let is_like = |pid: i32| {
+        let words = spyhole_proc::stat::command_line(pid).unwrap_or_default();
+        what_it_is(&text(&words)) == Some(kind)
+    };
+    let forks = matches!(kind, "gunicorn" | "uWSGI" | "celery" | "uvicorn" | "hypercorn");
+    if !forks {
+        return kind.to_owned();
+    }
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", process.pid);
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        let children: Vec<i32> =
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        children.into_iter().any(is_like)
+    };
+    match () {
+        () if is_like(process.ppid) => format!("{kind} worker"),
+        () if children() => format!("{kind} master"),
+        () => kind.to_owned(),
+    }
+}
+
 /// What a process is, as its command line calls itself.
 fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
     let first = cmdline.first()?;
@@ -190,9 +226,15 @@ fn what_it_is(cmdline: &[String]) -> Option<&'static str> {
         ("uwsgi-core", "uWSGI"),
         ("uwsgi_python3", "uWSGI"),
         ("ipykernel_launcher", "notebook kernel"),
+        ("ipykernel", "notebook kernel"),
+        ("jupyter-lab", "notebook server"),
+        ("jupyter-notebook", "notebook server"),
+        ("daphne", "daphne"),
+        ("waitress-serve", "waitress"),
     ];
     cmdline.iter().take(4).find_map(|word| {
         let name = word.rsplit('/').next().unwrap_or(word);
+        let name = name.strip_suffix(".py").unwrap_or(name);
         known.iter().find(|(program, _)| name == *program).map(|(_, kind)| *kind)
     })
 }

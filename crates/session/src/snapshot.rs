@@ -28,7 +28,7 @@ use crate::pause::{Moment, View};
 use crate::resolving::{Done, Named, Plan, Share};
 use crate::sources::Sources;
 use crate::waiting::{self, Waiting};
-use crate::{awaiting, deadlocks, failure, interpreters, target::Target};
+use crate::{awaiting, deadlocks, failure, interpreters, requests, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub struct Options {
     pub sources: bool,
     /// Tell the local variables of the frames.
     pub locals: Option<Wanted>,
+    /// Tell the web requests that are being served.
+    pub requests: Option<requests::Wanted>,
 }
 
 /// The stacks of one process, or why there are none.
@@ -85,6 +87,8 @@ fn stacks(target: &Target, options: Options) -> Result<ProcessStacks, EvalError>
             return Err(failure::unknown_interpreter(target, &interpreters::rows(process)));
         }
         stacks.interpreters.retain(is_meant);
+        let is_there = |id: i64| stacks.interpreters.iter().any(|one| one.id == id);
+        stacks.requests.retain(|request| is_there(request.interpreter));
     }
     if let Some(sources) = sources {
         sources.quote(&mut stacks);
@@ -137,6 +141,9 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
         }
         let steady = Reader { memory: &before, layout: &view.layout, types: &types };
         beyond::rehearse(memory, steady, &view, seen);
+        if options.requests.is_some() {
+            requests::rehearse(Reader { memory, ..steady }, seen);
+        }
     });
     let frozen = moment.frozen.take();
     if moment.interpreters.is_empty() {
@@ -145,10 +152,16 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
     let later = Cached::new(live);
     let again = Some(&later as &dyn ReadMemory);
-    let mut stacks =
-        resolve(&opened, &types, &view, &moment, &live, plan, again, |share, named, memory| {
-            share.all(named, memory)
-        });
+    let mut stacks = resolve(
+        &opened,
+        &types,
+        &view,
+        &moment,
+        &live,
+        (plan, options.requests),
+        again,
+        |share, named, memory| share.all(named, memory),
+    );
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
@@ -181,9 +194,16 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
         return Err(StillError::NotInitialised);
     }
     let plan = locals.map(|wanted| Plan { wanted, changes: false });
-    Ok(resolve(&opened, &types, &view, &moment, process, plan, None, |share, named, memory| {
-        share.part(named, memory)
-    }))
+    Ok(resolve(
+        &opened,
+        &types,
+        &view,
+        &moment,
+        process,
+        (plan, None),
+        None,
+        |share, named, memory| share.part(named, memory),
+    ))
 }
 
 /// Why a process that stands still has no stacks to show.
@@ -206,7 +226,7 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
     view: &View,
     moment: &Moment<M>,
     tasks: &T,
-    plan: Option<Plan>,
+    (plan, web): (Option<Plan>, Option<requests::Wanted>),
     later: Option<&dyn ReadMemory>,
     tell: impl FnOnce(&Share<'_, T>, &[Named<'_>], &Cached<M>) -> Vec<Done>,
 ) -> ProcessStacks {
@@ -281,12 +301,19 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         greenlets: Vec::new(),
     });
     let mut interpreters: Vec<InterpreterStacks> = interpreters.collect();
-    awaiting::tell(&share, reader, &moment.memory, &beyond, &mut interpreters);
+    let later = later.map(|memory| Reader { memory, ..reader });
+    let seen = &moment.interpreters;
+    let of_others =
+        awaiting::tell(&share, reader, &moment.memory, seen, &beyond, later, &mut interpreters);
+    let requests = web.map(|wanted| {
+        let seen = (moment.interpreters.as_slice(), beyond.interpreters.as_slice());
+        requests::find(reader, &moment.memory, later.is_some(), seen, &interpreters, wanted)
+    });
     let threads = waiting::subjects(&moment.interpreters, &interpreters, &activities);
     let found = waiting::all(&mut Waiting::new(reader, view), &threads);
-    let later = later.map(|memory| Reader { memory, ..reader });
     let tasks: &dyn Tasks = tasks;
-    let deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    let mut deadlocks = deadlocks::of(&found, &threads, view, later.as_ref().map(|r| (r, tasks)));
+    deadlocks.extend(of_others);
     let waits = waiting::told(found, &threads, tasks);
     let all = interpreters.iter_mut().flat_map(|interpreter| &mut interpreter.threads);
     for (thread, wait) in all.zip(waits) {
@@ -301,6 +328,7 @@ fn resolve<M: ReadMemory + Clone, T: Tasks>(
         torn,
         notes,
         deadlocks,
+        requests: requests.unwrap_or_default(),
         interpreters,
     }
 }

@@ -97,12 +97,19 @@ impl Sources {
 }
 
 fn frames(process: &ProcessStacks) -> impl Iterator<Item = &StackFrame> {
-    process.interpreters.iter().flat_map(|i| &i.threads).flat_map(|thread| &thread.frames)
+    process.interpreters.iter().flat_map(|interpreter| {
+        let threads = interpreter.threads.iter().flat_map(|thread| &thread.frames);
+        let tasks = interpreter.tasks.iter().flat_map(|task| &task.frames);
+        threads.chain(tasks).chain(interpreter.greenlets.iter().flat_map(|one| &one.frames))
+    })
 }
 
 fn frames_mut(process: &mut ProcessStacks) -> impl Iterator<Item = &mut StackFrame> {
-    let threads = process.interpreters.iter_mut().flat_map(|i| &mut i.threads);
-    threads.flat_map(|thread| &mut thread.frames)
+    process.interpreters.iter_mut().flat_map(|interpreter| {
+        let threads = interpreter.threads.iter_mut().flat_map(|thread| &mut thread.frames);
+        let tasks = interpreter.tasks.iter_mut().flat_map(|task| &mut task.frames);
+        threads.chain(tasks).chain(interpreter.greenlets.iter_mut().flat_map(|one| &mut one.frames))
+    })
 }
 
 fn place(frame: &StackFrame) -> Option<(&Arc<str>, u32)> {

@@ -13,7 +13,7 @@ use crate::snapshot::{self, Options, Pause};
 
 /// The failure of an agent in `place` that did not get the GIL within `limit`.
 pub(crate) fn why(process: &Pidfd, place: Place, limit: Duration) -> EvalError {
-    let options = Options { pause: Pause::Nothing, sources: false, locals: None };
+    let options = Options { pause: Pause::Nothing, sources: false, locals: None, requests: None };
     let stacks = snapshot::of_process(process, options).ok();
     let holder = stacks.as_ref().and_then(|stacks| holder(&stacks.interpreters, place.interpreter));
     failure::never_ran(place, limit, holder.map(told).as_deref())

@@ -53,9 +53,9 @@ pub(crate) struct Subject<'a> {
 
 /// Looks at the threads of one moment.
 pub(crate) struct Waiting<'a> {
-    reader: Reader<'a>,
+    pub(crate) reader: Reader<'a>,
     view: &'a View,
-    locks: Locks<'a>,
+    pub(crate) locks: Locks<'a>,
     variables: QuickMap<Address, Option<Variables>>,
 }
 
@@ -168,14 +168,19 @@ impl<'a> Waiting<'a> {
     }
 
     /// `self` of a method's frame.
-    fn own(&mut self, frame: &RawFrame) -> Option<Address> {
+    pub(crate) fn own(&mut self, frame: &RawFrame) -> Option<Address> {
+        self.variable(frame, "self")
+    }
+
+    /// A variable of a function's frame.
+    pub(crate) fn variable(&mut self, frame: &RawFrame, name: &str) -> Option<Address> {
         let reader = self.reader;
         let variables = self
             .variables
             .entry(frame.code)
             .or_insert_with(|| Variables::read(&reader, frame.code).ok());
         let locals = variables.as_ref()?.of_frame(&reader, frame.address);
-        locals.found.iter().find(|local| &*local.name == "self").map(|local| local.value)
+        locals.found.iter().find(|local| &*local.name == name).map(|local| local.value)
     }
 
     fn attribute(&self, of: Address, name: &str) -> Option<Address> {
@@ -310,7 +315,7 @@ pub(crate) fn told(
                 Owner::Thread(Owning { thread: named(threads[index].told), taken })
             }
         };
-        Wait { kind: found.kind, what, owner }
+        Wait { kind: found.kind, what, owner, tasks: Vec::new() }
     };
     found.into_iter().map(|found| found.map(one)).collect()
 }
@@ -341,7 +346,7 @@ pub(crate) fn subjects<'a>(
 }
 
 /// The module and the bare name of a frame's function.
-fn place(frame: &StackFrame) -> Option<(&str, &str)> {
+pub(crate) fn place(frame: &StackFrame) -> Option<(&str, &str)> {
     let function = frame.function.as_deref()?;
     Some((frame.module.as_deref()?, function.rsplit('.').next().unwrap_or(function)))
 }
@@ -351,7 +356,7 @@ pub(crate) fn of_frame(frame: &StackFrame) -> Line {
     Line { function: text(&frame.function), file: text(&frame.file), line: frame.line }
 }
 
-fn at(what: &str, at: Address) -> String {
+pub(crate) fn at(what: &str, at: Address) -> String {
     format!("{what} at {:#x}", at.0)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It knows names and kinds. How they are found is told in `waiting`.
 
+use crate::suspended::TaskName;
 /// What a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
@@ -9,6 +10,8 @@ pub struct Wait {
     /// `Lock at 0x7f3c5a10`, `read of fd 3 (pipe)`.
     pub what: String,
     pub owner: Owner,
+    /// The tasks whose ends a task waits for.
+    pub tasks: Vec<TaskName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +24,9 @@ pub enum WaitKind {
     Barrier,
     Queue,
     Future,
-    /// The end of a thread.
+    /// The end of other tasks.
+    Task,
+    /// The end of a thread or of a greenlet.
     Join,
     /// A module that another thread imports.
     Import,
@@ -46,6 +51,7 @@ impl WaitKind {
             Self::Barrier => "barrier",
             Self::Queue => "queue",
             Self::Future => "future",
+            Self::Task => "task",
             Self::Join => "join",
             Self::Import => "import",
             Self::Gil => "gil",
@@ -71,6 +77,15 @@ pub enum Owner {
     Thread(Owning),
     /// A thread that has ended, by its ident.
     Ended(u64),
+    Task(TaskName, Option<Line>),
+    Greenlet(GreenletName, Option<Line>),
+}
+
+/// A greenlet, named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GreenletName {
+    pub id: u64,
+    pub name: Option<String>,
 }
 
 /// The thread that has something.
@@ -108,6 +123,8 @@ pub struct Deadlock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadlockKind {
     Threads,
+    Tasks,
+    Greenlets,
 }
 
 impl DeadlockKind {
@@ -115,14 +132,24 @@ impl DeadlockKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Threads => "threads",
+            Self::Tasks => "tasks",
+            Self::Greenlets => "greenlets",
         }
     }
 }
 
-/// A thread of a deadlock.
+/// Who takes part in a deadlock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    Thread(ThreadName),
+    Task(TaskName),
+    Greenlet(GreenletName),
+}
+
+/// One of a deadlock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    pub thread: ThreadName,
+    pub who: Who,
     /// What the one before waits for.
     pub holds: String,
     pub wants: String,

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::interpreter::{guard, hold, is_ending};
 use crate::kernel::*;
 use crate::params::*;
 use crate::sessions::hang_up_sessions;
@@ -116,7 +117,7 @@ unsafe extern "C" fn stub_take(own: Object, _: Object) -> Object {
     let p = page(own);
     let fd = (*p).descriptors[1] as i64;
     let mut there = 0_i32;
-    if is_closed(p) {
+    if is_closed(p) || is_ending(p) {
         return none(p);
     }
     system(SYS_IOCTL, fd, FIONREAD, &raw mut there as i64, 0, 0, 0);
@@ -152,8 +153,8 @@ unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
         }
         i += 1;
     }
-    // The client went before the code began: nobody would interrupt it any more.
-    if word(&raw mut (*p).gone).load(Ordering::SeqCst) != 0 {
+    // The client went before the code began, or the interpreter is being ended: nobody would interrupt it any more.
+    if word(&raw mut (*p).gone).load(Ordering::SeqCst) != 0 || is_ending(p) {
         interrupt(p, job);
     }
     none(p)
@@ -238,46 +239,22 @@ unsafe extern "C" fn stub_rest(own: Object, callable: Object) -> Object {
     none(p)
 }
 
-/// Takes `(ident, callable, argument, ...)`: what to call at the very end of that thread's stay in the interpreter, one
-/// after the other; an argument None is none. True if the thread had none before.
+/// Tries once more to register the guard: see `guard`.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_latch(own: Object, calls: Object) -> Object {
+unsafe extern "C" fn stub_guard(own: Object, _: Object) -> Object {
     let p = page(own);
-    let ident = call!(p, PyLong_AsLong(call!(p, PyTuple_GetItem(calls, 0_u64))));
-    let latches = &raw mut (*p).latches as *mut Latch;
-    let mut free = LATCHES;
-    let mut i = 0;
-    while i < LATCHES {
-        let one = latches.add(i);
-        if (*one).thread == ident {
-            // Those of a stay that goes on are only replaced by fewer.
-            let fewer = call!(p, PyTuple_Size(calls) -> i64) < call!(p, PyTuple_Size((*one).calls) -> i64);
-            if fewer {
-                let old = (*one).calls;
-                call!(p, Py_IncRef(calls));
-                (*one).calls = calls;
-                call!(p, Py_DecRef(old));
-            }
-            return call!(p, PyBool_FromLong(0));
-        }
-        if (*one).thread == 0 {
-            free = i;
-        }
-        i += 1;
-    }
-    if free < LATCHES {
-        call!(p, Py_IncRef(calls));
-        (*latches.add(free)).calls = calls;
-        (*latches.add(free)).thread = ident;
-    }
-    call!(p, PyBool_FromLong((free < LATCHES) as i64))
+    call!(p, PyBool_FromLong(guard(p) as i64))
 }
 
-/// Interrupts a job, or all of them (0), from Python.
+/// The guard: the program ends our interpreter, in the calling thread, and has to wait for us.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stub_interrupt(own: Object, job: Object) -> Object {
+unsafe extern "C" fn stub_hold(own: Object, _: Object) -> Object {
     let p = page(own);
-    interrupt(p, call!(p, PyLong_AsLong(job)));
+    // The exit functions were called for another reason, perhaps by code of ours.
+    if (*p).finalizing != 0 && *(((*p).interpreter + (*p).finalizing) as *const u32) == 0 {
+        return none(p);
+    }
+    hold(p);
     none(p)
 }
 }

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 
 use crate::kernel::*;
 use crate::params::*;
+use crate::watcher::interrupt;
 use crate::{Object, P};
 
 section! {
@@ -16,18 +17,31 @@ pub(crate) unsafe fn enter(p: P) -> u64 {
     if (*p).interpreter == 0 {
         return call!(p, PyGILState_Ensure() -> i32) as u64 + 1;
     }
-    let state = enter_lent(p);
+    // First counted, then looked; whoever ends it does it the other way round.
+    word(&raw mut (*p).present).fetch_add(1, Ordering::SeqCst);
+    let state = if is_ending(p) { 0 } else { enter_lent(p) };
     if state != 0 {
         word(&raw mut (*p).inside).fetch_add(1, Ordering::SeqCst);
+    } else {
+        word(&raw mut (*p).present).fetch_sub(1, Ordering::SeqCst);
     }
     state
+}
+
+pub(crate) unsafe fn is_ending(p: P) -> bool {
+    word(&raw mut (*p).ending).load(Ordering::SeqCst) != 0
+}
+
+/// Whether the interpreter says itself that somebody ends it.
+unsafe fn is_finalizing(p: P) -> bool {
+    let at = ((*p).interpreter + (*p).finalizing) as *const u32;
+    (*p).finalizing != 0 && at.read_volatile() != 0
 }
 
 unsafe fn enter_lent(p: P) -> u64 {
     let was = call!(p, PyGILState_Ensure() -> i32);
     // Whoever ends it, ends or frees the threads that come now.
-    let ending = ((*p).interpreter + (*p).finalizing) as *const u32;
-    if !is_there(p) || ((*p).finalizing != 0 && *ending != 0) {
+    if !is_there(p) || is_finalizing(p) {
         call!(p, PyGILState_Release(was));
         return 0;
     }
@@ -43,8 +57,19 @@ unsafe fn enter_lent(p: P) -> u64 {
     if (*p).own_gils != 0 {
         // Restoring it makes it the state that PyGILState_Ensure finds (Python/pystate.c, tstate_activate).
         let state = instead_of(p, blocked, call!(p, PyThreadState_New((*p).interpreter)));
+        // Its end does not wait for our GIL. Before the guard is there a moment remains in which it can begin unseen.
+        if is_finalizing(p) {
+            call!(p, PyThreadState_Delete(state));
+            call!(p, PyGILState_Release(was));
+            return 0;
+        }
         call!(p, PyGILState_Release(was));
         call!(p, PyEval_RestoreThread(state));
+        if (*p).guard == 0 && is_finalizing(p) {
+            call!(p, PyThreadState_Clear(state));
+            call!(p, PyThreadState_DeleteCurrent());
+            return 0;
+        }
         return state;
     }
     // PyGILState_Ensure, which extensions call, finds a thread's first state, and takes the GIL again for another than
@@ -74,16 +99,10 @@ pub(crate) unsafe fn leave(p: P, held: u64) {
         call!(p, PyGILState_Release(held as i32 - 1));
         return;
     }
-    // Whoever ends the interpreter waits for us; so the watcher goes first.
     word(&raw mut (*p).inside).fetch_sub(1, Ordering::SeqCst);
-    while word(&raw mut (*p).watching).load(Ordering::SeqCst) != 0 {
-        call!(p, PyEval_SaveThread());
-        pause(100);
-        call!(p, PyEval_RestoreThread(held));
-    }
-    unlatch(p);
     call!(p, PyThreadState_Clear(held));
     call!(p, PyThreadState_DeleteCurrent());
+    word(&raw mut (*p).present).fetch_sub(1, Ordering::SeqCst);
 }
 
 /// `enter` for the watcher. Where code of ours runs in the lent interpreter, that one is there for certain, and is
@@ -92,19 +111,20 @@ pub(crate) unsafe fn enter_watching(p: P) -> u64 {
     if (*p).interpreter == 0 {
         return enter(p);
     }
-    let watching = word(&raw mut (*p).watching);
-    watching.store(1, Ordering::SeqCst);
-    let state;
-    if word(&raw mut (*p).inside).load(Ordering::SeqCst) != 0 {
+    word(&raw mut (*p).present).fetch_add(1, Ordering::SeqCst);
+    let mut state = 0;
+    if word(&raw mut (*p).closed).load(Ordering::SeqCst) != 0 {
+        // The owner does not wait for us any more.
+    } else if word(&raw mut (*p).inside).load(Ordering::SeqCst) != 0 {
         state = call!(p, PyThreadState_New((*p).interpreter));
         if state != 0 {
             call!(p, PyEval_RestoreThread(state));
         }
-    } else {
+    } else if !is_ending(p) {
         state = enter_lent(p);
     }
     if state == 0 {
-        watching.store(0, Ordering::SeqCst);
+        word(&raw mut (*p).present).fetch_sub(1, Ordering::SeqCst);
     }
     state
 }
@@ -117,34 +137,97 @@ pub(crate) unsafe fn leave_watching(p: P, held: u64) {
     }
     call!(p, PyThreadState_Clear(held));
     call!(p, PyThreadState_DeleteCurrent());
-    word(&raw mut (*p).watching).store(0, Ordering::SeqCst);
+    word(&raw mut (*p).present).fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Makes the last calls of the calling thread's stay. They are C functions, so that the GIL is not given up before its
-/// state has gone.
-unsafe fn unlatch(p: P) {
-    let ident = call!(p, pthread_self());
-    let latches = &raw mut (*p).latches as *mut Latch;
-    let mut i = 0;
-    while i < LATCHES {
-        let one = latches.add(i);
-        if (*one).thread == ident {
-            let calls = (*one).calls;
-            (*one).thread = 0;
-            let count = call!(p, PyTuple_Size(calls) -> i64);
-            let mut at = 1;
-            while at + 1 < count {
-                let none = (*p).functions[Function::_Py_NoneStruct as usize];
-                let argument = call!(p, PyTuple_GetItem(calls, at + 1));
-                let callable = call!(p, PyTuple_GetItem(calls, at));
-                call_with(p, callable, if argument == none { 0 } else { argument });
-                at += 2;
-            }
-            call!(p, Py_DecRef(calls));
-            return;
-        }
-        i += 1;
+/// Registers an exit function of the lent interpreter that waits for us. To end an interpreter while one more thread
+/// has a state in it is a fatal error (Python/pylifecycle.c, Py_EndInterpreter); exit functions run before that is
+/// looked at. Does nothing but call C functions, so that the GIL is kept. Whether it is there.
+pub(crate) unsafe fn guard(p: P) -> bool {
+    if (*p).guard != 0 {
+        return true;
     }
+    let modules = call!(p, PyImport_GetModuleDict());
+    let module = call!(p, PyDict_GetItemString(modules, &raw const (*p).name_atexit));
+    if module == 0 {
+        return false;
+    }
+    let register = call!(p, PyObject_GetAttrString(module, &raw const (*p).name_register));
+    let unregister = call!(p, PyObject_GetAttrString(module, &raw const (*p).name_unregister));
+    let own = call!(p, PyLong_FromLong(p as i64));
+    let guard = call!(p, PyCFunction_NewEx(&raw const (*p).guard_method, own, 0));
+    call!(p, Py_DecRef(own));
+    let mut registered = false;
+    if register != 0 && unregister != 0 && guard != 0 {
+        registered = call_with(p, register, guard);
+    }
+    if register != 0 {
+        call!(p, Py_DecRef(register));
+    }
+    if registered {
+        (*p).guard = guard;
+        (*p).unregister = unregister;
+        return true;
+    }
+    call!(p, PyErr_Clear());
+    if guard != 0 {
+        call!(p, Py_DecRef(guard));
+    }
+    if unregister != 0 {
+        call!(p, Py_DecRef(unregister));
+    }
+    false
+}
+
+/// In the thread that ends the lent interpreter: lets nobody in any more, interrupts our code, and waits until it has
+/// left.
+pub(crate) unsafe fn hold(p: P) {
+    word(&raw mut (*p).ending).store(1, Ordering::SeqCst);
+    if word(&raw mut (*p).closed).load(Ordering::SeqCst) == 0 {
+        interrupt(p, 0);
+        say_beside((*p).descriptors[1], &raw mut (*p).send_lock, says::ENDING);
+    }
+    let present = word(&raw mut (*p).present);
+    if present.load(Ordering::SeqCst) != 0 {
+        let saved = call!(p, PyEval_SaveThread());
+        while present.load(Ordering::SeqCst) != 0 {
+            pause(100);
+        }
+        call!(p, PyEval_RestoreThread(saved));
+    }
+    drop_guard(p);
+}
+
+unsafe fn drop_guard(p: P) {
+    let (guard, unregister) = ((*p).guard, (*p).unregister);
+    if guard != 0 {
+        (*p).guard = 0;
+        call!(p, Py_DecRef(unregister));
+        call!(p, Py_DecRef(guard));
+    }
+}
+
+/// The last `leave` of an agent. `false`: the interpreter is being ended, and may still call the guard.
+pub(crate) unsafe fn leave_for_good(p: P, held: u64) -> bool {
+    if (*p).interpreter == 0 || (*p).guard == 0 {
+        leave(p, held);
+        return true;
+    }
+    // The watcher first: the guard goes at once with our own state. It looks for `closed` when it is counted.
+    while word(&raw mut (*p).present).load(Ordering::SeqCst) > 1 {
+        call!(p, PyEval_SaveThread());
+        pause(100);
+        call!(p, PyEval_RestoreThread(held));
+    }
+    let mut free = !is_ending(p);
+    if free {
+        call_with(p, (*p).unregister, (*p).guard);
+        // Those that run are called from a copy of the list (Modules/atexitmodule.c of 3.14).
+        free = *((*p).guard as *const u32) == 1;
+        drop_guard(p);
+    }
+    leave(p, held);
+    free
 }
 
 /// Whether the agent's interpreter is still one of the process; with the GIL of the main one.
@@ -174,7 +257,8 @@ pub(crate) unsafe fn wait_for_its_end(p: P) {
     }
 }
 
-pub(crate) unsafe fn call_with(p: P, callable: Object, argument: Object) {
+/// Whether the call raised nothing.
+pub(crate) unsafe fn call_with(p: P, callable: Object, argument: Object) -> bool {
     let f: unsafe extern "C" fn(Object, ...) -> Object =
         core::mem::transmute((*p).functions[Function::PyObject_CallFunctionObjArgs as usize]);
     let result = f(callable, argument, 0_u64);
@@ -183,6 +267,7 @@ pub(crate) unsafe fn call_with(p: P, callable: Object, argument: Object) {
     } else {
         call!(p, PyErr_Clear());
     }
+    result != 0
 }
 
 /// As long as the agent in this thread only rests: leaves, waits for something to read, enters, and lets it go on. Gives

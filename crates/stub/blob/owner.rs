@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::interpreter::{enter, go_on, leave, wait_for_its_end};
+use crate::interpreter::{enter, go_on, guard, leave, leave_for_good, wait_for_its_end};
 use crate::kernel::*;
 use crate::params::*;
 use crate::sessions::{end_session, join_sessions};
@@ -167,6 +167,9 @@ unsafe extern "C" fn stub_forked() {
 }
 
 unsafe fn close_all(p: P) {
+    // Those of the parent; whoever ends the interpreter here has nobody to wait for.
+    word(&raw mut (*p).inside).store(0, Ordering::SeqCst);
+    word(&raw mut (*p).present).store(0, Ordering::SeqCst);
     let mut i = 0;
     while i < 4 {
         let fd = (*p).descriptors[i];
@@ -241,6 +244,9 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
         leave(p, held);
         system(SYS_MUNMAP, source, size, 0, 0, 0, 0);
     } else {
+        if (*p).interpreter != 0 {
+            guard(p);
+        }
         let namespace = run_agent(p, main, source, size);
         held = go_on(p, held);
         if AtomicU64::from_ptr(&raw mut (*p).spawned_count).load(Ordering::Acquire) > 0 {
@@ -258,7 +264,9 @@ pub(crate) unsafe fn serve(p: P, main: i32) -> bool {
             wait_for_its_end(p);
         } else {
             kept = tidy(p, namespace);
-            leave(p, held);
+            if !leave_for_good(p, held) {
+                wait_for_its_end(p);
+            }
         }
     }
     hang_up((*p).descriptors[3]);

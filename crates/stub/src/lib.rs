@@ -33,8 +33,7 @@ const PYTHON: [(&str, u64, u64); METHODS] = [
     ("stub_spawn", entry::STUB_SPAWN, METH_O),
     ("stub_control", entry::STUB_CONTROL, METH_O),
     ("stub_rest", entry::STUB_REST, METH_O),
-    ("stub_latch", entry::STUB_LATCH, METH_O),
-    ("stub_interrupt", entry::STUB_INTERRUPT, METH_O),
+    ("stub_guard", entry::STUB_GUARD, METH_NOARGS),
     ("stub_hangup", entry::STUB_HANGUP, METH_NOARGS),
 ];
 
@@ -126,6 +125,9 @@ impl Plan {
         page.name_compiled = text("stub_compiled");
         page.name_interpreter = text("stub_interpreter");
         page.name_lent = text("stub_lent");
+        page.name_atexit = text("atexit");
+        page.name_register = text("register");
+        page.name_unregister = text("unregister");
         page.value_name = text("spyhole");
         page.file_name = text("<spyhole>");
         page.thread_name = text("spyhole");
@@ -139,6 +141,12 @@ impl Plan {
                 ml_doc: 0,
             };
         }
+        page.guard_method = PyMethodDef {
+            ml_name: data + std::mem::offset_of!(Params, value_name) as u64,
+            ml_meth: self.base + entry::STUB_HOLD,
+            ml_flags: METH_NOARGS,
+            ml_doc: 0,
+        };
         // SAFETY: `Params` is plain numbers without padding that matters; the slice ends with it.
         unsafe {
             std::slice::from_raw_parts((&raw const page).cast::<u8>(), size_of::<Params>()).to_vec()

@@ -39,11 +39,13 @@ functions! {
     PyEval_GetBuiltins,
     Py_CompileStringExFlags,
     PyImport_GetMagicNumber,
+    PyImport_GetModuleDict,
     PyMarshal_ReadObjectFromString,
     PyEval_EvalCode,
     PyErr_Clear,
     PyDict_New,
     PyDict_SetItemString,
+    PyDict_GetItemString,
     PyDict_Clear,
     PyGC_Collect,
     Py_IncRef,
@@ -58,8 +60,7 @@ functions! {
     PyBytes_AsString,
     PyBytes_Size,
     PyObject_CallFunctionObjArgs,
-    PyTuple_Size,
-    PyTuple_GetItem,
+    PyObject_GetAttrString,
     PyCFunction_NewEx,
     PyThreadState_SetAsyncExc,
     PyThreadState_New,
@@ -85,7 +86,7 @@ pub const OPTIONAL: &[&str] =
     &["PyEval_ThreadsInitialized", "PyEval_InitThreads", "PyInterpreterState_GetID"];
 
 /// The stub's functions that Python sees, in this order.
-pub const METHODS: usize = 13;
+pub const METHODS: usize = 12;
 
 /// CPython's `PyMethodDef` (Include/methodobject.h).
 #[repr(C)]
@@ -115,14 +116,6 @@ pub struct Spawned {
     pub page: u64,
 }
 
-/// Calls that end a thread's stay in an interpreter: see `stub_latch`. `thread` 0: free.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Latch {
-    pub thread: u64,
-    pub calls: u64,
-}
-
 /// A further agent, in another interpreter: it has a page of its own and shares the code of the first one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +135,6 @@ pub const OPEN_SESSION: u8 = b'E';
 
 pub const SPAWNED_AT_MOST: usize = 24;
 pub const ARMED_AT_MOST: usize = 32;
-/// All threads that run Python code of ours.
-pub const LATCHES: usize = SPAWNED_AT_MOST + 2;
 /// Further agents at the same time.
 pub const SESSIONS_AT_MOST: usize = 32;
 
@@ -200,6 +191,8 @@ pub mod says {
     pub const KEPT: u8 = b'k';
     /// The interpreter that the agent is for is not there, or no longer.
     pub const NO_INTERPRETER: u8 = b'n';
+    /// Somebody ends the agent's interpreter, and waits until the code that is interrupted now has left it.
+    pub const ENDING: u8 = b'e';
 }
 
 #[repr(C)]
@@ -242,15 +235,18 @@ pub struct Params {
     pub kept: u64,
     /// Held while the page of a further agent is used by somebody else, or taken away.
     pub pages_lock: u32,
-    /// Threads of ours that have a state in the lent interpreter.
+    /// Threads of ours that are on their way into the lent interpreter, in it, or on their way out.
+    pub present: u32,
+    /// Those of them that are in it for certain.
     pub inside: u32,
-    /// The watcher has one there, or is about to.
-    pub watching: u32,
+    /// Somebody ends it: nobody enters it any more.
+    pub ending: u32,
+    /// The exit function of that interpreter which waits until none of ours is present; and how to take it out again.
+    pub guard: u64,
+    pub unregister: u64,
     /// What to call when there is something to read, and the thread that has to.
     pub again: u64,
     pub again_thread: u64,
-    /// What to call at the very end of a thread's stay in the interpreter.
-    pub latches: [Latch; LATCHES],
     /// 1e-9, so that the code needs no constant of its own.
     pub billionth: f64,
     /// 1: make the GIL first (3.6).
@@ -269,6 +265,7 @@ pub struct Params {
     pub control: u64,
     pub functions: [u64; FUNCTIONS],
     pub methods: [PyMethodDef; METHODS],
+    pub guard_method: PyMethodDef,
     pub objects: [u64; METHODS],
     pub armed: [Armed; ARMED_AT_MOST],
     pub spawned: [Spawned; SPAWNED_AT_MOST],
@@ -280,6 +277,9 @@ pub struct Params {
     pub name_compiled: [u8; 16],
     pub name_interpreter: [u8; 24],
     pub name_lent: [u8; 16],
+    pub name_atexit: [u8; 16],
+    pub name_register: [u8; 16],
+    pub name_unregister: [u8; 16],
     pub value_name: [u8; 16],
     pub file_name: [u8; 24],
     pub thread_name: [u8; 16],

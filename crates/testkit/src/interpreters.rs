@@ -60,6 +60,29 @@ impl Interpreter {
         }
     }
 
+    /// Folders with one version of greenlet each, for `PYTHONPATH` as this interpreter sees it.
+    pub fn greenlets(&self) -> Vec<PathBuf> {
+        let folder = self.greenlet_folder();
+        let prefix = format!("{}-", self.minor());
+        let fits = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&prefix)
+        };
+        let inside = |path: PathBuf| match &self.root {
+            Some(root) => Path::new("/").join(path.strip_prefix(root).unwrap_or(&path)),
+            None => path,
+        };
+        entries(&folder).into_iter().filter(fits).map(inside).collect()
+    }
+
+    /// Where they are, seen from outside.
+    pub fn greenlet_folder(&self) -> PathBuf {
+        match &self.root {
+            Some(root) => root.join("opt/greenlets"),
+            None => place::venvs().join("greenlets"),
+        }
+    }
+
     /// The same version in the environment that has gevent and eventlet, if it was made.
     pub fn with_packages(&self) -> Option<Self> {
         let path = place::venvs().join(self.minor()).join("bin/python");

@@ -29,7 +29,7 @@ const HELD_BUSY: f64 = 3.0;
 const COMPARED: f64 = 60.0;
 
 pub(super) fn run(options: &Options, words: &[String]) -> Result<()> {
-    let client = Client::released()?;
+    let client = Client::shipped()?;
     let blocked = python("3.11")?;
     let busy = python("3.14")?;
     if let Some(root) = busy.root.as_deref().filter(|root| !root.join("proc/self").exists()) {

@@ -31,7 +31,7 @@ const CASES: &[(usize, bool)] = &[(1, false), (50, false), (500, false), (50, tr
 const TARGET_LIMIT: Duration = Duration::from_secs(900);
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let client = Client::released()?;
+    let client = Client::shipped()?;
     let tools = Environment::new(&python("3.11")?)?;
     let load = record::load();
     let mut cases = Vec::new();

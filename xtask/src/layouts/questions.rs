@@ -31,10 +31,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         &["offsetof(PyInterpreterState, imports.modules)", "offsetof(PyInterpreterState, modules)"],
     ),
     ask("interpreter.gil", &["offsetof(PyInterpreterState, ceval.gil)"]),
-    ask(
-        "interpreter.finalizing",
-        &["offsetof(PyInterpreterState, _finalizing)", "offsetof(PyInterpreterState, finalizing)"],
-    ),
+    ask("interpreter.finalizing", &["offsetof(PyInterpreterState, finalizing)"]),
     ask("interpreter.eval_breaker", &["offsetof(PyInterpreterState, ceval.eval_breaker)"]),
     ask("interpreter.gil_drop_request", &["offsetof(PyInterpreterState, ceval.gil_drop_request)"]),
     ask("gil.locked", &["offsetof(struct _gil_runtime_state, locked)"]),

@@ -332,9 +332,6 @@ def dispatch(request):
     op = request['op']
     if 'op_' + op not in AGENT:
         need(op)
-    if lent and op != 'load':
-        need('lent')
-        stay()
     return AGENT['op_' + op](request)
 
 
@@ -525,8 +522,25 @@ def leave():
             own.clear()
 
 
+def make_atexit():
+    # Whoever ends another interpreter is made to wait for us by an exit
+    # function, which the stub registers by itself where `atexit` is loaded.
+    had = 'atexit' in modules
+    import atexit
+    guarded = stub_guard()
+    if not had:
+        if sys.version_info >= (3, 10):
+            del modules['atexit']
+        else:
+            # Its interpreter knows it by a pointer of its own.
+            kept.append('the module `atexit` in its sub-interpreters')
+    if not guarded:
+        raise SystemError('its end could not be made to wait for us')
+
+
+if lent and not stub_guard():
+    make_atexit()
 stub_control(control)
-# The end of another interpreter waits for us by itself.
 if not lent:
     see_the_end()
 allow_forks()

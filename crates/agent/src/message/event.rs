@@ -29,8 +29,6 @@ pub enum Event {
     Loaded {
         names: Vec<String>,
     },
-    /// Somebody ends the agent's interpreter, and waits for the code that is interrupted now.
-    Ending,
     /// Everything is undone; `left` names what could not be.
     Bye {
         left: Vec<String>,
@@ -223,7 +221,6 @@ impl Event {
             }
             "candidates" => Event::Candidates(candidates(fields("candidates"))?),
             "where" => Event::Where(place(fields("where"))?),
-            "ending" => Event::Ending,
             "takeover" => Event::TakeOver { thread: fields("takeover").number("thread")? },
             "refused" => {
                 let fields = fields("refused");
@@ -253,7 +250,6 @@ impl Event {
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
-            | Event::Ending
             | Event::Bye { .. }
             | Event::Unknown(_) => None,
         }
@@ -266,7 +262,6 @@ impl Event {
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
-            | Event::Ending
             | Event::Bye { .. }
             | Event::Unknown(_) => EventKind::Session,
             _ => EventKind::Result,

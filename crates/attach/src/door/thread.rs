@@ -231,6 +231,8 @@ fn borrow_one(
 ) -> Result<Duration, AttachError> {
     const BACK_OFF: Duration = Duration::from_micros(300);
     const BACK_OFF_AT_MOST: Duration = Duration::from_millis(20);
+    /// A thread that was killed does not stop any more, and may be long in dying.
+    const DYING: Duration = Duration::from_millis(500);
     let pid = process.pid;
     let mut pause = BACK_OFF;
     let mut last = String::from("no thread to try");
@@ -267,6 +269,9 @@ fn borrow_one(
                 },
                 Err(SeizeError::Stopped { .. }) => return Err(AttachError::Stopped { pid }),
                 // It may stop any moment, and only the end of this tracer lets it go then: nothing else is tried.
+                Err(SeizeError::Unstoppable { .. }) if process.ends_within(DYING) => {
+                    return Err(AttachError::Gone { pid });
+                }
                 Err(error @ SeizeError::Unstoppable { .. }) => {
                     return Err(AttachError::NoSafeThread {
                         pid,

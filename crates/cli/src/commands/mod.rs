@@ -10,6 +10,8 @@ pub(crate) mod help;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;
+pub(crate) mod report;
+pub(crate) mod requests;
 mod rounds;
 pub(crate) mod stack;
 pub(crate) mod trace;
@@ -39,6 +41,8 @@ pub(crate) fn run() -> u8 {
         Command::Ps(command) => (command.run(&terminal), command.json),
         Command::Stack(command) => (command.run(&terminal), command.json),
         Command::Get(command) => (command.run(&terminal), command.json),
+        Command::Requests(command) => (command.run(&terminal), command.json),
+        Command::Report(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Trace(command) => (command.run(&terminal), command.json),

@@ -22,7 +22,8 @@ use crate::{duration, interrupt};
 #[derive(Args, Debug)]
 #[command(
     long_about = "Show what each thread of a process does: its frames, innermost first, whether it runs or in which system \
-                  call it waits, and which one holds the GIL. All of it is read from outside, so it works when the process \
+                  call it waits, and which one holds the GIL; the tasks of asyncio and who awaits whom; suspended \
+                  greenlets. All of it is read from outside, so it works when the process \
                   is hung or stopped. Only the thread that holds the GIL is stopped, for the moment of the copy.",
     after_help = "Level: Look. Nothing runs in any process. With `--freeze` Stop: all of its threads wait for the look.\n\n\
                   Examples:\n  \
@@ -88,7 +89,7 @@ impl Stack {
         };
         let locals = Wanted { characters: self.max, reveal: self.reveal };
         let locals = self.locals.then_some(locals);
-        snapshot::of_all(targets, Options { pause, sources: true, locals })
+        snapshot::of_all(targets, Options { pause, sources: true, locals, requests: None })
     }
 
     fn style(&self, terminal: &Terminal) -> Style {

@@ -10,18 +10,25 @@ use spyhole_session::model::{
 use spyhole_session::objects::{
     self, Difference, Found, Item, Nowhere, ObjectAnswer, ObjectGroup, ObjectReport, Tree, What,
 };
+use spyhole_session::report::{Reported, Trouble, Verdict};
+use spyhole_session::requests::{ServedBy, WebRequest};
 use spyhole_session::snapshot::Look;
+use spyhole_session::suspended::{
+    GreenletRole, GreenletStack, GreenletState, TaskName, TaskStack, TaskState,
+};
 use spyhole_session::waits::{
-    Deadlock, DeadlockKind, Line, Member, Owner, Owning, ThreadName, Wait, WaitKind,
+    Deadlock, DeadlockKind, GreenletName, Line, Member, Owner, Owning, ThreadName, Wait, WaitKind,
+    Who,
 };
 
 use super::clock::Moment;
 use super::escape::is_dangerous;
 use super::objects::{self as object_views, Extent};
+use super::report as reports;
 use super::stacks::Style;
 use super::terminal::Terminal;
 use super::text::Text;
-use super::{answers, json, leaving, processes, stacks, watch};
+use super::{answers, json, leaving, processes, requests, stacks, watch};
 use crate::failure::Failure;
 
 const EVIL: &str = "\x1b]0;gone\x07\x1b[2J\r\u{9b}31m\u{202e}drow\u{200b}\u{feff}\x7f\x00\u{e0041}";
@@ -151,14 +158,17 @@ fn owning() -> Owning {
 }
 
 fn wait() -> Wait {
-    Wait { kind: WaitKind::Lock, what: evil(), owner: Owner::Thread(owning()) }
+    Wait { kind: WaitKind::Lock, what: evil(), owner: Owner::Thread(owning()), tasks: Vec::new() }
 }
 
 fn deadlock() -> Deadlock {
     let Owning { thread, taken } = owning();
-    let one = Member { thread, holds: evil(), wants: evil(), now: taken.clone(), taken };
-    let other = Member { taken: None, ..one.clone() };
-    Deadlock { kind: DeadlockKind::Threads, members: vec![one, other] }
+    let who = Who::Thread(thread);
+    let one = Member { who, holds: evil(), wants: evil(), now: taken.clone(), taken };
+    let task = Who::Task(TaskName { id: 1, name: Some(evil()) });
+    let greenlet = Who::Greenlet(GreenletName { id: 1, name: Some(evil()) });
+    let others = [task, greenlet].map(|who| Member { who, taken: None, ..one.clone() });
+    Deadlock { kind: DeadlockKind::Threads, members: [vec![one], others.to_vec()].concat() }
 }
 
 fn process() -> ProcessStacks {
@@ -178,6 +188,42 @@ fn process() -> ProcessStacks {
             truncated: true,
         }],
         locals_cut: true,
+    };
+    let awaited = TaskName { id: 2, name: Some(evil()) };
+    let task = TaskStack {
+        id: 2,
+        name: Some(evil()),
+        coroutine: Some(evil()),
+        state: TaskState::Waiting,
+        event_loop: 1,
+        thread: None,
+        awaits: Some(Wait {
+            owner: Owner::Task(awaited.clone(), owning().taken),
+            tasks: vec![awaited.clone()],
+            ..wait()
+        }),
+        awaited_by: vec![awaited],
+        torn: true,
+        cut: true,
+        frames: vec![frame.clone()],
+    };
+    let greenlet = GreenletStack {
+        id: 3,
+        name: Some(evil()),
+        type_name: evil(),
+        ident: Some(1),
+        state: GreenletState::Suspended,
+        role: GreenletRole::Plain,
+        parent: None,
+        main: None,
+        thread: None,
+        waits_for: Some(Wait {
+            owner: Owner::Greenlet(GreenletName { id: 3, name: Some(evil()) }, owning().taken),
+            ..wait()
+        }),
+        torn: true,
+        cut: true,
+        frames: vec![frame.clone()],
     };
     let thread = ThreadStack {
         native_id: Some(1),
@@ -199,12 +245,14 @@ fn process() -> ProcessStacks {
         torn: true,
         notes: vec![evil()],
         deadlocks: vec![deadlock()],
+        requests: vec![WebRequest::example(ServedBy::Thread(0), EVIL)],
         interpreters: vec![
             InterpreterStacks {
                 id: 0,
                 name: None,
                 threads: vec![thread.clone(), thread],
-                ..InterpreterStacks::default()
+                tasks: vec![TaskStack { awaited_by: Vec::new(), ..task.clone() }, task],
+                greenlets: vec![greenlet],
             },
             InterpreterStacks {
                 id: 1,
@@ -328,6 +376,14 @@ fn everything(terminal: &Terminal) {
     }
     terminal.talk(&stacks::notes(&seen));
     terminal.json_document(&stacks::json::processes(&seen)).unwrap();
+    terminal.data(&requests::text(&seen, Style { all: true, width: Some(80) })).unwrap();
+    terminal.json(&requests::json(&seen), true).unwrap();
+    let verdict = Verdict { trouble: Trouble::Held, text: evil() };
+    let reported = |stacks| Reported { pid: 1, verdict: verdict.clone(), row: Some(row()), stacks };
+    let reports = [reported(Ok(process())), reported(Err(error(ErrorKind::Gone)))];
+    terminal.data(&reports::text(&reports, Moment::now(), Style::default())).unwrap();
+    terminal.talk(&reports::verdict(&reports));
+    terminal.json(&reports::json(&reports, Moment::now()), true).unwrap();
 
     let report = report();
     for answer in &report.answers {

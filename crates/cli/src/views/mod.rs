@@ -10,6 +10,8 @@ pub(crate) mod log;
 pub(crate) mod objects;
 pub(crate) mod pager;
 pub(crate) mod processes;
+pub(crate) mod report;
+pub(crate) mod requests;
 pub(crate) mod stacks;
 pub(crate) mod terminal;
 pub(crate) mod text;

@@ -168,6 +168,11 @@ impl Terminal {
         let _ = self.write(Stream::Talk, &self.json_text(value, false));
     }
 
+    /// A JSON document as it is for this terminal, to be put into a file.
+    pub(crate) fn json_rendered(&self, value: &serde_json::Value) -> String {
+        self.rendered(&self.json_text(value, true), false)
+    }
+
     fn json_text(&self, value: &serde_json::Value, pretty: bool) -> Text {
         let json = if pretty { format!("{value:#}") } else { value.to_string() };
         let mut text = Text::new();

@@ -16,13 +16,26 @@ const FUNCTION_AT_MOST: usize = 32;
 const SOURCE_INDENT: usize = 6;
 
 pub(super) fn frames(text: &mut Text, thread: &ThreadStack, style: Style) {
-    let names: Vec<String> = thread.frames.iter().map(function).collect();
+    let stack = Stack { frames: &thread.frames, cut: thread.cut };
+    of_stack(text, stack, style);
+}
+
+/// The frames of a thread, a task or a greenlet.
+#[derive(Clone, Copy)]
+pub(super) struct Stack<'a> {
+    pub(super) frames: &'a [StackFrame],
+    /// There are more.
+    pub(super) cut: bool,
+}
+
+pub(super) fn of_stack(text: &mut Text, stack: Stack<'_>, style: Style) {
+    let names: Vec<String> = stack.frames.iter().map(function).collect();
     let most = style.width.map_or(FUNCTION_AT_MOST, |width| FUNCTION_AT_MOST.min(width / 2));
     let widest = names.iter().map(|name| columns(name)).max().unwrap_or(0).min(most);
     let mut repeated = 0;
-    for (index, (frame, name)) in thread.frames.iter().zip(&names).enumerate() {
+    for (index, (frame, name)) in stack.frames.iter().zip(&names).enumerate() {
         // A deep recursion is told in a line.
-        if !style.all && index > 0 && thread.frames[index - 1] == *frame {
+        if !style.all && index > 0 && stack.frames[index - 1] == *frame {
             repeated += 1;
             continue;
         }
@@ -55,10 +68,10 @@ pub(super) fn frames(text: &mut Text, thread: &ThreadStack, style: Style) {
         }
     }
     repetition(text, repeated);
-    if thread.frames.is_empty() {
+    if stack.frames.is_empty() {
         text.line("    no Python frames");
     }
-    if thread.cut {
+    if stack.cut {
         text.line("    ... and more");
     }
 }

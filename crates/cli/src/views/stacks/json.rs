@@ -12,7 +12,7 @@ use spyhole_session::model::{
 };
 use spyhole_session::suspended::{GreenletStack, TaskStack};
 
-use super::waits;
+use super::waits::{self, address};
 
 /// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
 /// time that reading them took.
@@ -145,7 +145,7 @@ fn task_json(out: &mut String, told: &mut Told, task: &TaskStack) {
         "state": task.state.name(),
         "event_loop": address(task.event_loop),
         "thread": task.thread,
-        "awaits": task.awaits.as_ref().map(waits::wait_json),
+        "awaits": task.awaits.as_ref().map(waits::awaits_json),
         "awaited_by": task.awaited_by.iter().map(waits::task_json).collect::<Json>(),
         "torn": task.torn,
         "truncated": task.cut,
@@ -171,11 +171,6 @@ fn greenlet_json(out: &mut String, told: &mut Told, one: &GreenletStack) {
     stack_json(out, told, &fields, &one.frames);
 }
 
-/// As `id()` of the process would give it, in the form in which values show addresses.
-fn address(at: u64) -> String {
-    format!("{at:#x}")
-}
-
 fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackFrame]) {
     open(out, fields, "frames");
     each(out, 8, frames, |out, frame| {
@@ -190,6 +185,14 @@ fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackF
         locals_json(out, frame);
     });
     out.push_str("]}");
+}
+
+/// One frame by itself.
+pub(crate) fn frame(frame: &StackFrame) -> Json {
+    let mut text = String::new();
+    frame_json(&mut text, frame);
+    locals_json(&mut text, frame);
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// A frame, left open: its locals follow.

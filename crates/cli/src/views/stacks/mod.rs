@@ -3,6 +3,7 @@
 //! It knows in which order a person in a hurry wants them: what holds the GIL, then what runs, then what is rare. What a
 //! process may have put into a name is escaped by whoever writes the text.
 
+mod beyond;
 pub(crate) mod changes;
 mod excerpt;
 mod fold;
@@ -14,7 +15,7 @@ mod models;
 mod tests;
 mod waits;
 
-use spyhole_session::model::ProcessStacks;
+use spyhole_session::model::{ProcessStacks, StackFrame};
 
 use super::escape::flat;
 use super::text::{Ink, Text};
@@ -48,6 +49,7 @@ pub(crate) fn text(processes: &[ProcessStacks], style: Style) -> Text {
             text.plain("\n");
             stack(&mut text, &group, true, style);
         }
+        beyond::text(&mut text, processes, style);
         return text;
     }
     for (index, process) in processes.iter().enumerate() {
@@ -74,6 +76,7 @@ pub(crate) fn text(processes: &[ProcessStacks], style: Style) -> Text {
                 text.plain("\n").line("  no threads");
             }
         }
+        beyond::text(&mut text, std::slice::from_ref(process), style);
     }
     text
 }
@@ -138,4 +141,9 @@ pub(crate) fn notes(processes: &[ProcessStacks]) -> Text {
         }
     }
     text
+}
+
+/// Frames without a head.
+pub(crate) fn frames_of(text: &mut Text, all: &[StackFrame], style: Style) {
+    frames::of_stack(text, frames::Stack { frames: all, cut: false }, style);
 }

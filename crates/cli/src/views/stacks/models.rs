@@ -42,6 +42,7 @@ pub(super) fn process(pid: i32, threads: Vec<ThreadStack>) -> ProcessStacks {
         torn: false,
         notes: Vec::new(),
         deadlocks: Vec::new(),
+        requests: Vec::new(),
         interpreters: vec![InterpreterStacks {
             id: 0,
             name: None,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 use spyhole_session::model::ProcessStacks;
 use spyhole_session::suspended::TaskName;
-use spyhole_session::waits::{Deadlock, Line, Owner, ThreadName, Wait, WaitKind};
+use spyhole_session::waits::{
+    Deadlock, DeadlockKind, GreenletName, Line, Owner, ThreadName, Wait, WaitKind, Who,
+};
 
 use super::counted;
 use super::fold::Group;
@@ -30,8 +32,21 @@ pub(super) fn wait_json(wait: &Wait) -> Json {
         Owner::Ended(ident) => json!({
             "native_id": null, "ident": ident, "name": null, "ended": true, "taken_at": null,
         }),
+        Owner::Task(task, taken) => {
+            json!({"task": task_json(task), "taken_at": place_json(taken.as_ref())})
+        }
+        Owner::Greenlet(greenlet, taken) => {
+            json!({"greenlet": greenlet_json(greenlet), "taken_at": place_json(taken.as_ref())})
+        }
     };
     json!({"kind": wait.kind.name(), "what": wait.what, "owner": owner})
+}
+
+/// What a task waits for, with the tasks whose ends that are.
+pub(super) fn awaits_json(wait: &Wait) -> Json {
+    let mut json = wait_json(wait);
+    json["tasks"] = wait.tasks.iter().map(task_json).collect();
+    json
 }
 
 fn thread_json(thread: &ThreadName) -> Json {
@@ -39,7 +54,16 @@ fn thread_json(thread: &ThreadName) -> Json {
 }
 
 pub(super) fn task_json(task: &TaskName) -> Json {
-    json!({"id": format!("{:#x}", task.id), "name": task.name})
+    json!({"id": address(task.id), "name": task.name})
+}
+
+fn greenlet_json(greenlet: &GreenletName) -> Json {
+    json!({"id": address(greenlet.id), "name": greenlet.name})
+}
+
+/// As `id()` of the process would give it, in the form in which values show addresses.
+pub(super) fn address(at: u64) -> String {
+    format!("{at:#x}")
 }
 
 fn place_json(place: Option<&Line>) -> Json {
@@ -52,8 +76,15 @@ fn place_json(place: Option<&Line>) -> Json {
 pub(super) fn deadlocks_json(deadlocks: &[Deadlock]) -> Json {
     let one = |deadlock: &Deadlock| {
         let members = deadlock.members.iter().map(|member| {
+            let (thread, task, greenlet) = match &member.who {
+                Who::Thread(thread) => (thread_json(thread), Json::Null, Json::Null),
+                Who::Task(task) => (Json::Null, task_json(task), Json::Null),
+                Who::Greenlet(greenlet) => (Json::Null, Json::Null, greenlet_json(greenlet)),
+            };
             json!({
-                "thread": thread_json(&member.thread),
+                "thread": thread,
+                "task": task,
+                "greenlet": greenlet,
                 "holds": member.holds,
                 "wants": member.wants,
                 "line": member.taken.as_ref().and_then(|place| place.line),
@@ -71,14 +102,28 @@ pub(super) fn deadlocks(text: &mut Text, processes: &[ProcessStacks], width: Opt
     for process in processes {
         for deadlock in &process.deadlocks {
             text.plain("\n").ink(Ink::Bad, "deadlock:");
-            let mut head = format!(" {}", counted(deadlock.members.len(), "thread"));
+            let what = match deadlock.kind {
+                DeadlockKind::Threads => "thread",
+                DeadlockKind::Tasks => "task",
+                DeadlockKind::Greenlets => "greenlet",
+            };
+            let mut head = format!(" {}", counted(deadlock.members.len(), what));
             if processes.len() > 1 {
                 head.push_str(&format!(" in process {}", process.pid));
             }
             text.line(head);
             for member in &deadlock.members {
-                let mut words =
-                    vec![format!("{} holds {}", name(&member.thread), flat(&member.holds))];
+                let own = match &member.who {
+                    Who::Thread(thread) => name(thread),
+                    Who::Task(task) => named(task.name.as_deref(), task.id),
+                    Who::Greenlet(greenlet) => named(greenlet.name.as_deref(), greenlet.id),
+                };
+                // A task that another awaits does not hold anything.
+                let is_awaited = member.taken.is_none() && deadlock.kind != DeadlockKind::Threads;
+                let mut words = vec![match is_awaited {
+                    true => format!("{own} is awaited"),
+                    false => format!("{own} holds {}", flat(&member.holds)),
+                }];
                 match (&member.taken, &member.now) {
                     (Some(taken), _) => words.push(format!("taken at {}", place(taken))),
                     (None, Some(now)) => words.push(format!("and is now at {}", place(now))),
@@ -92,7 +137,7 @@ pub(super) fn deadlocks(text: &mut Text, processes: &[ProcessStacks], width: Opt
 }
 
 /// Parts of a sentence, in as many lines as they need.
-fn clauses(text: &mut Text, words: &[String], width: Option<usize>) {
+pub(super) fn clauses(text: &mut Text, words: &[String], width: Option<usize>) {
     const INDENT: &str = "    ";
     let most = width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len() + 1));
     let words: Vec<String> = words.iter().map(|word| cut(word, most)).collect();
@@ -101,10 +146,22 @@ fn clauses(text: &mut Text, words: &[String], width: Option<usize>) {
 
 /// What the threads of a group wait for, in one line for each different thing.
 pub(super) fn of_group(text: &mut Text, group: &Group<'_>, width: Option<usize>) {
+    let waits = group.members().iter().map(|member| member.thread.waits_for.as_ref());
+    of_waits(text, waits, width);
+}
+
+/// What those of one stack wait for.
+pub(super) fn of_waits<'w>(
+    text: &mut Text,
+    waits: impl Iterator<Item = Option<&'w Wait>>,
+    width: Option<usize>,
+) {
     let mut lines: Vec<(Vec<String>, usize)> = Vec::new();
     let mut known: HashMap<Vec<String>, usize> = HashMap::new();
-    for member in group.members() {
-        let Some(wait) = &member.thread.waits_for else { continue };
+    let mut members = 0;
+    for wait in waits {
+        members += 1;
+        let Some(wait) = wait else { continue };
         let words = words(wait);
         match known.get(&words) {
             Some(index) => lines[*index].1 += 1,
@@ -114,7 +171,7 @@ pub(super) fn of_group(text: &mut Text, group: &Group<'_>, width: Option<usize>)
             }
         }
     }
-    let one = group.members().len() == 1;
+    let one = members == 1;
     for (words, count) in lines.iter().take(LISTED) {
         let who = match (one, count) {
             (true, _) => "waits for".to_owned(),
@@ -134,7 +191,7 @@ pub(super) fn of_group(text: &mut Text, group: &Group<'_>, width: Option<usize>)
 }
 
 /// `Lock at 0x7f3c5a10`, `held by two (4125)`, `taken at /srv/a.py:12`
-fn words(wait: &Wait) -> Vec<String> {
+pub(super) fn words(wait: &Wait) -> Vec<String> {
     let mut words = vec![flat(&wait.what).into_owned()];
     let held = wait.kind.is_owned() || wait.kind == WaitKind::Gil;
     match &wait.owner {
@@ -142,6 +199,12 @@ fn words(wait: &Wait) -> Vec<String> {
             let who = name(&owning.thread);
             words.push(if held { format!("held by {who}") } else { who });
             words.extend(owning.taken.as_ref().map(|taken| format!("taken at {}", place(taken))));
+        }
+        Owner::Task(TaskName { id, name }, taken)
+        | Owner::Greenlet(GreenletName { id, name }, taken) => {
+            let who = named(name.as_deref(), *id);
+            words.push(if held { format!("held by {who}") } else { who });
+            words.extend(taken.as_ref().map(|taken| format!("taken at {}", place(taken))));
         }
         Owner::Ended(_) => words.push(if held {
             "held by a thread that has ended".to_owned()
@@ -159,6 +222,14 @@ fn name(thread: &ThreadName) -> String {
     match &thread.name {
         Some(name) => format!("{} ({number})", cut(&flat(name), NAME_AT_MOST)),
         None => number,
+    }
+}
+
+/// `Task-4 (0x7f3c5a10)`
+pub(super) fn named(name: Option<&str>, id: u64) -> String {
+    match name {
+        Some(name) => format!("{} ({})", cut(&flat(name), NAME_AT_MOST), address(id)),
+        None => address(id),
     }
 }
 
