@@ -1,7 +1,7 @@
 //! `cargo xtask capture`: records a process, so that a test can look at it without one.
 //!
-//! `--all` records `tests/targets/captured.py` under each interpreter that is found, into the folder that the tests of
-//! `cpython` and `session` read.
+//! `--all` records `tests/targets/captured.py` under each interpreter that is found, and `captured_tasks.py` under some, into
+//! the folders that the tests of `cpython` and `session` read; `--tasks` only the latter.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -20,12 +20,17 @@ use spyhole_testkit::{Interpreter, interpreters};
 use crate::workspace;
 
 const FOLDER: &str = "crates/cpython/tests/captures";
-const USAGE: &str = "usage: cargo xtask capture --all | PID -o FILE | --target NAME -o FILE";
+/// Of these, tasks are recorded as well: each keeps them in another way.
+const OF_TASKS: &str = "crates/session/tests/captures";
+const WITH_TASKS: &[&str] = &["3.6", "3.10", "3.13", "3.15"];
+const USAGE: &str =
+    "usage: cargo xtask capture --all | --tasks | PID -o FILE | --target NAME -o FILE";
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["--all"] => all(),
+        ["--tasks"] => tasks(),
         ["--target", name, "-o", file] => {
             let interpreter = interpreters::interpreters().pop().context("no interpreter")?;
             of_target(&interpreter, name, Path::new(file))
@@ -42,6 +47,17 @@ fn all() -> Result<()> {
         let file = folder.join(format!("cpython-{}.capture", interpreter.minor()));
         of_target(&interpreter, "captured", &file)
             .with_context(|| format!("cannot record {}", interpreter.full_version()))?;
+    }
+    tasks()
+}
+
+fn tasks() -> Result<()> {
+    let folder = workspace::root().join(OF_TASKS);
+    fs::create_dir_all(&folder)?;
+    for minor in WITH_TASKS {
+        let Some(interpreter) = interpreters::for_version(minor) else { continue };
+        of_target(&interpreter, "captured_tasks", &folder.join(format!("tasks-{minor}.capture")))
+            .with_context(|| format!("cannot record tasks of {minor}"))?;
     }
     Ok(())
 }

@@ -34,10 +34,14 @@ const LOCALS: Wanted = Wanted { characters: 200, reveal: false };
 const TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 });
 
 fn captures() -> Vec<Capture> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cpython/tests/captures");
-    let mut files: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["../cpython/tests/captures", "tests/captures"] {
+        let entries = fs::read_dir(own.join(folder)).unwrap();
+        let mut of_folder: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        of_folder.sort();
+        files.extend(of_folder);
+    }
     files.iter().map(|file| Capture::parse(&fs::read(file).unwrap()).unwrap()).collect()
 }
 
@@ -45,7 +49,7 @@ fn captures() -> Vec<Capture> {
 fn a_damaged_process_is_read_within_bounds() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let captures = captures();
-    assert!(captures.len() >= 10);
+    assert!(captures.len() >= 14);
     let one = std::env::var("SPYHOLE_DAMAGE").ok().map(|seed| seed.parse::<u64>().unwrap());
     let seeds = one.map_or(0..COUNT, |seed| seed..seed + 1);
     let (mut looked, mut slowest, mut largest) = (0_u64, (Duration::ZERO, 0), (0_usize, 0));
@@ -118,6 +122,24 @@ fn paths_in_a_damaged_process_end_within_bounds() {
     }
     println!("{COUNT} looks, {found} with something; slowest {slowest:?}");
     assert!(found > COUNT / 5, "{found} of {COUNT} found something");
+}
+
+/// What is recorded of asyncio is told without the process: who awaits whom, and both rings.
+#[test]
+fn recorded_tasks_are_told() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_tasks = captures().split_off(10);
+    assert_eq!(of_tasks.len(), 4);
+    for capture in of_tasks {
+        let stacks = snapshot::of_still(capture.pid, &capture.maps(), &capture, None).unwrap();
+        let tasks = &stacks.interpreters[0].tasks;
+        assert_eq!(tasks.len(), 9, "{}: {tasks:#?}", stacks.python);
+        assert_eq!(stacks.deadlocks.len(), 2, "{}", stacks.python);
+        let all_of = tasks.iter().find(|task| task.coroutine.as_deref() == Some("all_of")).unwrap();
+        let awaits = all_of.awaits.as_ref().unwrap();
+        assert_eq!(awaits.tasks.len(), 2, "{}: {awaits:#?}", stacks.python);
+        assert_eq!(all_of.awaited_by.len(), 1, "{}", stacks.python);
+    }
 }
 
 /// A file that was cut or changed is refused, or read as far as it goes.
