@@ -44,6 +44,8 @@ fn keys_of_the_contract() {
                 "threads",
                 "interpreters",
                 "kind",
+                "loaded",
+                "groups",
                 "look",
                 "ask",
             ]

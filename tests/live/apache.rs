@@ -288,6 +288,7 @@ fn the_odd_daemon(daemons: usize) {
     assert!(ran.talk.contains("books.example|/"), "{ran:?}");
     let rows = run(["ps", &server.name, "--json"]).json();
     for row in rows.as_array().expect("a list") {
+        assert_eq!(row["groups"], serde_json::json!(["books.example|/"]), "{row:#}");
         assert_eq!((&row["interpreters"], &row["kind"]), (&2.into(), &"mod_wsgi daemon".into()));
     }
     let stacks = run(["stack", &group, "--json"]).json();

@@ -77,7 +77,6 @@ pub fn runs_python(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> O
 fn exported(memory: &dyn ReadMemory, maps: &Maps, mapping: &Mapping) -> Option<Python> {
     let image = Image::of(memory, maps, mapping).ok()?;
     image.symbol(memory, MARK)?;
-    image.expect_symbols(memory);
     let version =
         version::read(memory, &image).or_else(|| version::from_file_name(mapping.file_name()));
     Some(Python { image, version, scanned: None })

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use object::LittleEndian;
 use object::elf::{
-    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
+    DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
     ProgramHeader64, STT_GNU_IFUNC, Sym64,
 };
 use object::pod::{self, Pod};
 use thiserror::Error;
 
-use crate::memory::{PAGE, ReadMemory, Unreadable};
+use crate::memory::{ReadMemory, Unreadable};
 use crate::{Address, maps::Mapping, maps::Maps};
 use file::Tables;
 
@@ -61,7 +61,6 @@ pub struct Image {
     pub segments: Vec<Segment>,
     symbols: Address,
     strings: Address,
-    strings_length: u64,
     gnu_hash: Option<Address>,
     hash: Option<Address>,
     tables: Option<Arc<Tables>>,
@@ -125,7 +124,6 @@ impl Image {
             segments,
             symbols: Address(0),
             strings: Address(0),
-            strings_length: 0,
             gnu_hash: None,
             hash: None,
             tables: None,
@@ -152,7 +150,6 @@ impl Image {
                 object::elf::DT_NULL => break,
                 DT_SYMTAB => self.symbols = address,
                 DT_STRTAB => self.strings = address,
-                DT_STRSZ => self.strings_length = pointer,
                 DT_GNU_HASH => self.gnu_hash = Some(address),
                 DT_HASH => self.hash = Some(address),
                 _ => {}
@@ -162,17 +159,6 @@ impl Image {
             return Err(ElfError::NoSymbols);
         }
         Ok(())
-    }
-
-    /// Many symbols will be looked up: their tables, which lie one behind the other, are read together.
-    pub fn expect_symbols(&self, memory: &dyn ReadMemory) {
-        const TABLES_AT_MOST: u64 = 512 << 10;
-        let tables = [self.gnu_hash.or(self.hash), Some(self.symbols), Some(self.strings)];
-        let start = tables.into_iter().flatten().min().unwrap_or(self.strings);
-        let length = self.strings.plus(self.strings_length).0.saturating_sub(start.0);
-        if length <= TABLES_AT_MOST {
-            memory.expect(&mut (0..length).step_by(PAGE as usize).map(|at| start.plus(at)));
-        }
     }
 
     /// The same image with what its file tells: a symbol that is not exported is looked for there.

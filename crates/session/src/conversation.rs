@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use spyhole_agent::bundle::Feature;
 use spyhole_agent::frame::{Frames, frame};
-use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
+use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Request};
 use spyhole_agent::{bundle, compiled};
 use spyhole_attach::{
     AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
@@ -263,6 +263,16 @@ impl<'t> Conversation<'t> {
         let number = self.next_job;
         self.next_job += 1;
         self.say(&Request::Complete(Complete { job: number, text: text.into() }));
+        number
+    }
+
+    /// Asks what a name stands for; it is answered as code is.
+    pub(crate) fn about(&mut self, text: &str, source: bool) -> u32 {
+        let number = self.next_job;
+        self.next_job += 1;
+        let code = text.to_owned();
+        self.jobs.insert(number, Job { code, abandoned: false, at: None, thread: 0 });
+        self.say(&Request::About(About { job: number, text: text.into(), source }));
         number
     }
 

@@ -1,7 +1,7 @@
 //! Runs code in one or many processes and compares what they answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ pub fn in_all(
     targets: &[Target],
     request: &Request,
     cancel: &Cancel,
-    each: &mut dyn FnMut(&Answer),
+    each: &mut (dyn FnMut(&Answer) + Send),
 ) -> EvalReport {
     let work = request.work();
     let mut answers = Vec::with_capacity(targets.len());
@@ -88,9 +88,15 @@ pub fn in_all(
 /// Runs `one` for all targets, each in a thread; what it passes to its second argument is heard by `each` at once.
 fn together<R: Send>(
     targets: &[Target],
-    each: &mut dyn FnMut(&Answer),
+    each: &mut (dyn FnMut(&Answer) + Send),
     one: impl Fn(&Target, &(dyn Fn(&Answer) + Sync)) -> R + Sync,
 ) -> Vec<R> {
+    if let [target] = targets {
+        // Without a thread more. A poisoned lock guards nothing.
+        let each = Mutex::new(each);
+        let tell = |answer: &Answer| (each.lock().unwrap_or_else(PoisonError::into_inner))(answer);
+        return vec![one(target, &tell)];
+    }
     let (early, heard) = mpsc::channel::<Answer>();
     thread::scope(|scope| {
         let one = &one;

@@ -15,6 +15,7 @@ use crate::{failure, snapshot};
 /// Packages that tell what an interpreter is for.
 const TELLING: &[&str] = &[
     "aiohttp",
+    "asyncio",
     "bottle",
     "celery",
     "cherrypy",

@@ -38,6 +38,10 @@ pub struct ProcessRow {
     pub interpreters: Option<u32>,
     /// `gunicorn worker`, `mod_wsgi daemon`, ...; `None` if it is nothing known.
     pub kind: Option<String>,
+    /// Which of `asyncio`, `eventlet` and `gevent` any of its interpreters has loaded.
+    pub loaded: Vec<String>,
+    /// The application groups that mod_wsgi gave its interpreters.
+    pub groups: Vec<String>,
     pub look: Allowed,
     pub ask: Allowed,
 }

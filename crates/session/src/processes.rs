@@ -14,8 +14,8 @@ use spyhole_proc::stat::Status;
 use spyhole_proc::tasks;
 use spyhole_proc::users::Users;
 
+use crate::interpreters as inside;
 use crate::model::{Allowed, ProcessRow};
-use crate::{interpreters as inside, snapshot};
 
 /// What a file makes of a process that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,19 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         Kind::PyPy => ("pypy", None),
     };
     let executable = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+    let inside = match kind {
+        Kind::PyPy => Vec::new(),
+        Kind::CPython(_) => {
+            Pidfd::open(process.pid).map(|held| inside::rows(&held)).unwrap_or_default()
+        }
+    };
+    let has = |package: &str| inside.iter().any(|one| one.packages.iter().any(|p| p == package));
+    let known = what_it_is(&cmdline);
+    // Without a name of its own a daemon looks like any other child of its server.
+    let told = [("mod_wsgi", "mod_wsgi"), ("uwsgi", "uWSGI")];
+    let known = known.or_else(|| Some(told.iter().find(|(package, _)| has(package))?.1));
+    let loops = ["asyncio", "eventlet", "gevent"];
+    let named = inside.iter().filter_map(|one| one.name.clone());
     ProcessRow {
         pid: process.pid,
         namespace_pid: tasks::inner_id(process.pid, process.pid).filter(|own| *own != process.pid),
@@ -132,19 +145,14 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         executable: executable.ok().map(|p| p.to_string_lossy().into_owned()),
         age: process.age,
         threads: process.threads,
-        interpreters: interpreters(process.pid, kind),
+        interpreters: u32::try_from(inside.len()).ok().filter(|count| *count > 0),
         interpreter_list: None,
-        kind: what_it_is(&cmdline).map(|kind| of_a_pair(process, kind)),
+        kind: known.map(|kind| of_a_pair(process, kind)),
+        loaded: loops.into_iter().filter(|one| has(one)).map(str::to_owned).collect(),
+        groups: named.filter(|name| !name.is_empty()).collect(),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),
         cmdline,
-    }
-}
-
-fn interpreters(pid: i32, kind: Kind) -> Option<u32> {
-    match kind {
-        Kind::PyPy => None,
-        Kind::CPython(_) => snapshot::interpreters(&Pidfd::open(pid).ok()?),
     }
 }
 

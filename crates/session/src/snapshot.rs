@@ -113,14 +113,6 @@ pub(crate) fn open(process: &Pidfd, memory: &Cached<Live>) -> Result<(Opened, Ma
     Ok((opened, maps))
 }
 
-/// How many interpreters a process has; `None` if that cannot be seen.
-pub(crate) fn interpreters(process: &Pidfd) -> Option<u32> {
-    let memory = Cached::new(Live { pid: process.pid });
-    let (opened, _) = open(process, &memory).ok()?;
-    let states = opened.roots.interpreters(&memory, &opened.layout).ok()?;
-    u32::try_from(states.len()).ok().filter(|count| *count > 0)
-}
-
 pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessStacks, AttachError> {
     let pid = process.pid;
     let live = Live { pid };

@@ -146,6 +146,8 @@ fn row() -> ProcessRow {
             packages: vec![evil()],
         }]),
         kind: Some(evil()),
+        loaded: vec![evil()],
+        groups: vec![evil()],
         look: allowed.clone(),
         ask: allowed,
     }

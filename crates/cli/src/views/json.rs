@@ -35,6 +35,8 @@ fn process(row: &ProcessRow) -> Json {
         "threads": row.threads,
         "interpreters": row.interpreters,
         "kind": row.kind,
+        "loaded": row.loaded,
+        "groups": row.groups,
         "look": look(&row.look),
         "ask": {"ok": row.ask.ok, "door": row.ask.door, "reason": row.ask.reason},
     });

@@ -25,7 +25,9 @@ fn word(text: &str, raw: bool) -> String {
 /// What is worth the last column: what the process is, then its command line. Where it has to fit, the folder of the
 /// program goes first, then code on the command line: what tells processes apart mostly comes after them.
 fn what(row: &ProcessRow, width: Option<usize>, raw: bool) -> String {
-    let kind = row.kind.as_ref().map_or_else(String::new, |kind| format!("[{}] ", word(kind, raw)));
+    let known = row.kind.iter().chain(&row.groups).chain(&row.loaded);
+    let known: Vec<String> = known.map(|one| word(one, raw)).collect();
+    let kind = if known.is_empty() { String::new() } else { format!("[{}] ", known.join(", ")) };
     let mut words: Vec<String> = row.cmdline.iter().map(|word| shortened(word, raw)).collect();
     let fits = |words: &[String]| {
         width.is_none_or(|width| columns(&kind) + columns(&words.join(" ")) <= width)
@@ -284,6 +286,8 @@ mod tests {
             interpreters: None,
             interpreter_list: None,
             kind: kind.map(str::to_owned),
+            loaded: Vec::new(),
+            groups: Vec::new(),
             look: Allowed { ok: true, door: None, reason: None },
             ask: Allowed {
                 ok: ask,
