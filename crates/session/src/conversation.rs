@@ -342,12 +342,13 @@ impl<'t> Conversation<'t> {
 
     /// Whether something can be received before `deadline`.
     fn wait(&mut self, deadline: Instant) -> bool {
+        let busy = !self.jobs.is_empty();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
+            let is_asked = !self.greeted || self.leaving || busy;
             let limit = match &mut self.helper {
                 Some(helper) if is_asked => {
-                    helper.help(&self.link, self.process.get());
+                    helper.help(&self.link, self.process.get(), busy);
                     left.min(starved::PERIOD)
                 }
                 _ => left,
