@@ -208,6 +208,53 @@ fn a_late_interrupt(python: &Interpreter) {
     assert_eq!(subject.stderr(), "");
 }
 
+/// What is typed into the editor, and what it makes of it: completion, indentation, `name?`, values by number.
+fn the_editor(python: &Interpreter) {
+    let mut subject = quiet(python).by_threads(2);
+    let pid = subject.pid();
+    let mut terminal = Terminal::start(&subject);
+    // Tab completes a name, a key and a command where there is but one.
+    terminal.until(PROMPT);
+    terminal.types("answ\t");
+    terminal.until("answer");
+    terminal.types(" * 1000\r");
+    terminal.until("42000");
+    terminal.enters("table = {'alpha beta': 4100}", "4100}");
+    terminal.until(PROMPT);
+    terminal.types("table['al\t");
+    terminal.until("beta']");
+    terminal.types(" + 11\r");
+    terminal.until("4111");
+    terminal.until(PROMPT);
+    terminal.types(":wh\t");
+    terminal.until(":where");
+    terminal.types("\r");
+    terminal.until(&format!("process      {pid}"));
+    // A block keeps its indentation where somebody types it, and an empty line ends it.
+    terminal.until(PROMPT);
+    for line in
+        ["def twice(n):", "for turn in range(2):", "n += turn", "\x08\x08\x08\x08return n * 1000"]
+    {
+        terminal.types(line);
+        terminal.until(line.trim_start_matches('\x08'));
+        terminal.types("\r");
+        terminal.until("... ");
+    }
+    terminal.types("\r");
+    terminal.enters("twice(41)", "42000");
+    terminal.enters("twice?", "signature  twice(n)");
+    terminal.enters("len?", "signature  len(obj");
+    terminal.enters("commands.answer??", "def answer(line):");
+    terminal.enters("str(_1) + str(_)", "4200042000");
+    terminal.enters("_2 - 11", "4100");
+    terminal.enters(":time answer + 4200", "it took ");
+    terminal.enters(":stack", "sys.stdin.readline()");
+    terminal.enters(":load /nowhere", "cannot read `/nowhere`");
+    leaves(terminal, &format!("left {pid} as it was (held "));
+    subject.is_unchanged();
+    assert_eq!(subject.stderr(), "");
+}
+
 /// The window is closed: the console ends by itself, at the prompt and in code.
 fn the_terminal_goes(python: &Interpreter) {
     let mut subject = quiet(python).by_threads(2);
@@ -226,5 +273,5 @@ fn the_terminal_goes(python: &Interpreter) {
 }
 
 on_full_set! {
-    the_terminal_goes statements exceptions ways_out the_process_ends banner_and_values ctrl_c_in_a_loop ctrl_c_in_a_wait a_late_interrupt
+    the_editor the_terminal_goes statements exceptions ways_out the_process_ends banner_and_values ctrl_c_in_a_loop ctrl_c_in_a_wait a_late_interrupt
 }

@@ -266,6 +266,11 @@ fn of_the_oldest_python() {
 }
 
 #[test]
+fn of_another_python() {
+    is_asked("uwsgi-38", Origin::Venv("3.8"), &["--threads", "2"]);
+}
+
+#[test]
 fn of_a_new_python() {
     is_asked("uwsgi-313", Origin::Venv("3.13"), &["--threads", "3"]);
 }

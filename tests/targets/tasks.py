@@ -195,8 +195,9 @@ async def main():
     # Some versions do not list those that are written in Python.
     living = {task for task in all_tasks() if not task.done()} | {tasks["in_python"]}
     names = sorted(task.get_name() for task in living) if sys.version_info >= (3, 8) else None
-    print("ready " + json.dumps({"tasks": truth, "rings": rings, "count": len(living) + 1,
-                                 "names": names}), flush=True)
+    ready = json.dumps({"tasks": truth, "rings": rings, "count": len(living) + 1, "names": names})
+    # Said when this task waits, too.
+    loop.call_soon(lambda: print("ready " + ready, flush=True))
     await asyncio.wait([tasks["ring_1"]])
 
 

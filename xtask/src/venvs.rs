@@ -48,10 +48,10 @@ const GREENLETS: &[(&str, &[&str])] = &[
     ("3.15", &["3.5.6"]),
 ];
 
-/// Those that have a program that is built here, which takes half a minute of all processors.
-const UWSGI: &[&str] = &["3.13"];
-/// Those that have it, too, where everything is wanted.
-const UWSGI_OF_ALL: &[&str] = &["3.6", "3.8"];
+/// What is built here, with `--all`: it takes half a minute of all processors each. The environment, the package, and a
+/// file that it brings.
+const BUILT: &[(&str, &str, &str)] =
+    &[("3.6", "uWSGI", "bin/uwsgi"), ("3.8", "uWSGI", "bin/uwsgi"), ("3.13", "uWSGI", "bin/uwsgi")];
 
 /// Those with compiled parts, which are never built here.
 const COMPILED: &str = "gevent,greenlet,uvloop,markupsafe";
@@ -68,8 +68,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         match interpreters::for_version(version) {
             Some(interpreter) => {
                 make(&interpreter.path, &folder.join(version), packages)?;
-                if UWSGI.contains(version) || (all && UWSGI_OF_ALL.contains(version)) {
-                    build_uwsgi(&folder.join(version))?;
+                for (_, package, file) in BUILT.iter().filter(|one| all && one.0 == *version) {
+                    build(&folder.join(version), package, file)?;
                 }
             }
             None => println!("python {version} is not here: no environment for it"),
@@ -126,12 +126,12 @@ fn make(python: &Path, venv: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn build_uwsgi(venv: &Path) -> Result<()> {
-    if !venv.join("bin/uwsgi").exists() {
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uWSGI"];
+fn build(venv: &Path, package: &str, file: &str) -> Result<()> {
+    if !venv.join(file).exists() {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
         checked(Command::new(venv.join("bin/python")).args(pip))?;
     }
-    println!("uWSGI in {}", venv.display());
+    println!("{package} in {}", venv.display());
     Ok(())
 }
 

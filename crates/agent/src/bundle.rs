@@ -27,6 +27,10 @@ pub const CONTROL: Feature =
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
+/// The `about` request.
+pub const ABOUT: Feature =
+    Feature { name: "about", source: include_str!("../python/spyhole/_about.py") };
+
 /// Which function or line somebody means, by name.
 pub const SITES: Feature =
     Feature { name: "sites", source: include_str!("../python/spyhole/_sites.py") };
@@ -49,13 +53,15 @@ pub const TRACE: Feature =
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
 pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL];
 /// What a conversation at a prompt may need.
-pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE];
+pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, ABOUT];
 /// What watches calls and lines.
 pub const FOR_TRACE: &[Feature] =
     &[RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
 /// Everything there is, in the order in which it is compiled.
-pub const ALL: [Feature; 11] =
-    [STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
+pub const ALL: [Feature; 12] = [
+    STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE,
+    ABOUT,
+];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a
 /// process.

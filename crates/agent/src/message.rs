@@ -14,4 +14,4 @@ pub use event::{
 };
 pub use fields::MessageError;
 pub use probe::{Hit, Probe, Shown, Stats, Summary, Who};
-pub use request::{Complete, Eval, Load, Request, Trace};
+pub use request::{About, Complete, Eval, Load, Request, Trace};

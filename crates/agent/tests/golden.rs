@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::marshal::{Text, Value, decode};
 use spyhole_agent::message::{
-    Candidate, Candidates, Complete, Control, Eval, Event, Frame, Hello, Hit, Kind, Link, Load,
-    Output, Probe, Raised, Refused, Relation, Request, Shown, Stats, Stream, Summary, Syntax,
+    About, Candidate, Candidates, Complete, Control, Eval, Event, Frame, Hello, Hit, Kind, Link,
+    Load, Output, Probe, Raised, Refused, Relation, Request, Shown, Stats, Stream, Summary, Syntax,
     Trace, ValueEvent, Where, Who,
 };
 
@@ -42,6 +42,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("complete", Request::Complete(Complete { job: 2, text: "print(os.pa".into() })),
+        ("about", Request::About(About { job: 3, text: "os.path.join".into(), source: true })),
         (
             "load",
             Request::Load(Load {

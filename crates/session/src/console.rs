@@ -36,6 +36,8 @@ pub struct Hello {
     /// `3.11.7`
     pub python: String,
     pub executable: String,
+    /// Native id of the thread that serves.
+    pub thread: i32,
     /// `thread`: where the code runs.
     pub place: String,
     /// The door that was taken.
@@ -90,6 +92,7 @@ impl Console {
             interpreter: conversation.place().interpreter,
             python: format!("{major}.{minor}.{micro}"),
             executable: hello.executable,
+            thread: hello.thread,
             place: "thread".into(),
             door: conversation.door().into(),
             held: conversation.held(),
@@ -104,10 +107,27 @@ impl Console {
 
     /// Starts one piece of code and gives its number; events tell the rest.
     pub fn start(&mut self, code: &str) -> u32 {
+        self.start_for(code, false)
+    }
+
+    /// The same; the value is given whole.
+    pub fn start_full(&mut self, code: &str) -> u32 {
+        self.start_for(code, true)
+    }
+
+    /// Asks what a name stands for, with its source if that is wanted; answered by events as code is.
+    pub fn about(&mut self, text: &str, source: bool) -> u32 {
+        let job = self.conversation.about(text, source);
+        self.codes.insert(job, text.to_owned());
+        self.serving = Some(job);
+        job
+    }
+
+    fn start_for(&mut self, code: &str, full: bool) -> u32 {
         let work = Work {
             code: code.to_owned(),
             max: MAX,
-            full: false,
+            full,
             want_value: false,
             console: true,
             modules: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use spyhole_agent::bundle::Feature;
 use spyhole_agent::frame::{Frames, frame};
-use spyhole_agent::message::{Complete, Control, Eval, Event, Load, Request};
+use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Request};
 use spyhole_agent::{bundle, compiled};
 use spyhole_attach::{
     AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
@@ -266,6 +266,16 @@ impl<'t> Conversation<'t> {
         number
     }
 
+    /// Asks what a name stands for; it is answered as code is.
+    pub(crate) fn about(&mut self, text: &str, source: bool) -> u32 {
+        let number = self.next_job;
+        self.next_job += 1;
+        let code = text.to_owned();
+        self.jobs.insert(number, Job { code, abandoned: false, at: None, thread: 0 });
+        self.say(&Request::About(About { job: number, text: text.into(), source }));
+        number
+    }
+
     pub(crate) fn say(&mut self, request: &Request) {
         if self.link.send(&framed(request)).is_err() {
             log::debug!("process {}: the agent does not listen any more", self.link.pid);
@@ -332,12 +342,13 @@ impl<'t> Conversation<'t> {
 
     /// Whether something can be received before `deadline`.
     fn wait(&mut self, deadline: Instant) -> bool {
+        let busy = !self.jobs.is_empty();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let is_asked = !self.greeted || self.leaving || !self.jobs.is_empty();
+            let is_asked = !self.greeted || self.leaving || busy;
             let limit = match &mut self.helper {
                 Some(helper) if is_asked => {
-                    helper.help(&self.link, self.process.get());
+                    helper.help(&self.link, self.process.get(), busy);
                     left.min(starved::PERIOD)
                 }
                 _ => left,

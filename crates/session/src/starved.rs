@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use spyhole_attach::{Interpreter, Link};
 use spyhole_cpython::Opened;
 use spyhole_cpython::layout::DropRequest;
+use spyhole_cpython::runtime::InterpreterState;
+use spyhole_cpython::threads::{self, THREADS_AT_MOST};
 use spyhole_proc::memory::{Live, ReadMemory};
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::tasks::{self, Activity};
@@ -71,7 +73,9 @@ impl Helper {
     }
 
     /// If it is time: whether the agent waits, and asks whoever keeps it waiting.
-    pub(crate) fn help(&mut self, link: &Link, process: &Pidfd) {
+    ///
+    /// `busy`: code of ours runs, which must not keep the program's own threads waiting either.
+    pub(crate) fn help(&mut self, link: &Link, process: &Pidfd, busy: bool) {
         let now = Instant::now();
         if now < self.next {
             return;
@@ -87,7 +91,7 @@ impl Helper {
             return;
         }
         let Some(words) = self.words else { return };
-        if let Some(running) = self.running(tid, urgent) {
+        if let Some(running) = self.running(tid, urgent || busy) {
             for offset in [words.gil_drop_request, words.eval_breaker] {
                 // A process that has just ended needs no help.
                 let _ = sys::write_memory(self.pid, running.plus(offset), &1_u32.to_ne_bytes());
@@ -95,7 +99,7 @@ impl Helper {
         }
     }
 
-    /// The interpreter that runs while thread `tid`, or with `any` another one, waits for its GIL in another interpreter.
+    /// The interpreter that runs while thread `tid` waits for its GIL in another interpreter, or with `any` a thread in any.
     fn running(&self, tid: i32, any: bool) -> Option<Address> {
         let memory = Live { pid: self.pid };
         let (roots, layout) = (&self.opened.roots, &self.opened.layout);
@@ -104,11 +108,29 @@ impl Helper {
             0 => all.iter().find(|state| state.id == 0)?,
             address => all.iter().find(|state| state.address == Address(address))?,
         };
+        if any {
+            // Who entered another interpreter without giving up the GIL is not noted as its holder (`PyThreadState_Swap`),
+            // as an agent does; the state that is noted has been deleted. It waits for nobody's taking the GIL then.
+            let holder = roots.holder(&memory, layout, own).ok()??;
+            let known = |state: &InterpreterState| {
+                let (threads, whole) = threads::states(&memory, layout, state, THREADS_AT_MOST);
+                !whole || threads.iter().any(|thread| thread.address == holder)
+            };
+            if !all.iter().any(known) {
+                let place = roots.waiting_place(&memory, layout, own)?;
+                let others = tasks::ids(self.pid).unwrap_or_default();
+                let runs = matches!(tasks::activity(self.pid, tid), Ok(Activity::Running));
+                let waited = runs && others.into_iter().any(|tid| self.waits(tid, &place));
+                return waited.then_some(own.address);
+            }
+        }
         // Whoever waits has entered the main interpreter before its own.
         for waited_for in [own, all.first()?] {
             let holder = roots.holder(&memory, layout, waited_for).ok()??;
             let running = memory.pointer(holder.plus(layout.thread.interpreter)).ok()?;
-            if running != waited_for.address && all.iter().any(|state| state.address == running) {
+            if (any || running != waited_for.address)
+                && all.iter().any(|state| state.address == running)
+            {
                 let place = roots.waiting_place(&memory, layout, waited_for)?;
                 let waits = |tid: i32| self.waits(tid, &place);
                 let others = || tasks::ids(self.pid).unwrap_or_default();

@@ -24,11 +24,13 @@ REAL = '__import__', '__build_class__'      # looked up without `__missing__`
 SMALL = type(None), bool, int, float, str
 SUPERSEDED = object()
 RESTING = object()
+VALUES = 100                # of a prompt that are kept
 
 pid = posix.getpid()
 gone = ended = False        # the client is; so is the session
 lent = AGENT.get('stub_lent', False)    # not the main interpreter: only stayed in while there is something to do
 future = 0                  # compile() flags that the code asked for
+numbered = 0                # that were shown at a prompt
 server = stub_tid()         # native id of the thread that reads the channel
 alive = [True]              # one entry for each thread of the agent
 unserved = b''              # bytes that were read
@@ -216,7 +218,7 @@ def execute(job):
     if request.get('console') and value is not None:
         if value is session_exit:
             session_exit()
-        session['_'] = value
+        remember(value)
     kind, size = type(value), sys.getsizeof(value, 9999)
     if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
         event.update(type=kind.__name__, repr=repr(value))
@@ -225,6 +227,14 @@ def execute(job):
         need('render')
         answer(event, value, request)
     job['event'] = event
+
+
+def remember(value):
+    # `_`, `__` for the one before, `_1`, `_2`, ... for all; the older ones are let go.
+    global numbered
+    numbered += 1
+    session.update({'__': session.get('_'), '_': value, '_%d' % numbered: value})
+    session.pop('_%d' % (numbered - VALUES), None)
 
 
 def attempt(job):

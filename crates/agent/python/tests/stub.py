@@ -14,7 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 AGENT = os.path.join(os.path.dirname(HERE), 'spyhole')
-FEATURES = ('statements', 'raised', 'render', 'control', 'lent', 'complete')
+FEATURES = ('statements', 'raised', 'render', 'control', 'complete', 'about')
 PATIENCE = 60       # seconds until a test that hangs fails
 
 set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc

@@ -8,6 +8,7 @@ use crate::marshal::{Text, Value};
 pub enum Request {
     Eval(Eval),
     Complete(Complete),
+    About(About),
     Load(Load),
     /// Which of these dotted names are loaded modules?
     Loaded(Vec<String>),
@@ -82,6 +83,16 @@ pub struct Complete {
     pub text: Text,
 }
 
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub job: u32,
+    /// A name, an attribute, an item: `shop.orders["a"].total`.
+    pub text: Text,
+    /// Its source, too.
+    pub source: bool,
+}
+
 /// One more file of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -114,6 +125,12 @@ impl Request {
                 ("op", "complete".into()),
                 ("job", i64::from(complete.job).into()),
                 ("text", text(&complete.text)),
+            ],
+            Request::About(about) => vec![
+                ("op", "about".into()),
+                ("job", i64::from(about.job).into()),
+                ("text", text(&about.text)),
+                ("source", about.source.into()),
             ],
             Request::Load(load) => vec![
                 ("op", "load".into()),

@@ -4,13 +4,15 @@ mod socket;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use spyhole_session::Cancel;
 use spyhole_session::console::{Console as Session, Hello};
-use spyhole_session::target::{self, Spec};
+use spyhole_session::snapshot::{self, Look, Options, Pause};
+use spyhole_session::target::{self, Spec, Target};
 
 use super::{Outcome, questions};
 use crate::arguments::Entry;
@@ -18,11 +20,12 @@ use crate::console::conversation::Conversation;
 use crate::console::editor::Editor;
 use crate::console::history;
 use crate::console::plain::{PlainEditor, StandardInput};
-use crate::console::rich::RichEditor;
-use crate::console::shell::{Ended, LEAVING, Shell};
+use crate::console::rich::{Keys, RichEditor};
+use crate::console::shell::{Ended, LEAVING, Outside, Shell};
 use crate::failure::{Failure, Kind};
 use crate::views::escape::flat;
 use crate::views::leaving;
+use crate::views::stacks;
 use crate::views::terminal::Terminal;
 use crate::views::text::{Ink, Text};
 use crate::{audit, interrupt};
@@ -55,6 +58,9 @@ pub(crate) struct Console {
     /// Neither read nor keep a history
     #[arg(long)]
     no_history: bool,
+    /// Keys of the editor; otherwise as `editing-mode` in ~/.inputrc says
+    #[arg(long, value_name = "KIND")]
+    keys: Option<Keys>,
     #[command(flatten)]
     entry: Entry,
 }
@@ -75,6 +81,7 @@ impl Console {
         let resolved = target::resolve(&spec)?;
         let mut target = questions::pick(terminal, resolved)?;
         questions::pick_interpreter(terminal, &mut target)?;
+        let target = Rc::new(target);
 
         let end = Arc::new(AtomicBool::new(false));
         let cancel = interrupt::listen_for_conversation(&end)?;
@@ -95,10 +102,13 @@ impl Console {
             )));
         }
 
+        let hello = session.hello().clone();
         let interpreter = session.hello().interpreter;
         let conversation = Arc::new(Mutex::new(session));
         let mut editor = self.editor(terminal, &conversation, &target.cmdline, end, &cancel)?;
-        let shell = Shell::new(Arc::clone(&conversation), terminal.clone(), cancel);
+        let outside = Process { target: Rc::clone(&target), hello, width: terminal.width() };
+        let shell =
+            Shell::new(Arc::clone(&conversation), terminal.clone(), cancel).with_outside(outside);
         let ended = shell.run(editor.as_mut());
         drop((editor, shell));
         // Whatever ended the talk, the process is left, and how it was left is said.
@@ -141,7 +151,8 @@ impl Console {
             && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         if typed && capable {
             let file = self.history_file(terminal, cmdline);
-            Ok(Box::new(RichEditor::new(conversation, file, end, terminal)))
+            let keys = self.keys.unwrap_or_else(Keys::usual);
+            Ok(Box::new(RichEditor::new(conversation, file, end, terminal, keys)))
         } else {
             let lines = StandardInput::new(end, cancel.clone(), typed)?;
             Ok(Box::new(PlainEditor::new(lines, typed.then(|| terminal.clone()))))
@@ -156,6 +167,35 @@ impl Console {
             terminal.talk(&Text::of(format!("the history is not kept: {error}\n")));
             None
         })
+    }
+}
+
+/// The process as it is seen from outside.
+struct Process {
+    target: Rc<Target>,
+    hello: Hello,
+    width: Option<usize>,
+}
+
+impl Outside for Process {
+    fn whereabouts(&self) -> Text {
+        let hello = &self.hello;
+        let mut text = Text::new();
+        text.line(format!("process      {} ({})", hello.pid, flat(&self.target.cmdline.join(" "))));
+        text.line(format!("python       {} ({})", flat(&hello.python), flat(&hello.executable)));
+        text.line(format!("interpreter  {}", hello.interpreter));
+        text.line(format!("place        {} (native thread {})", flat(&hello.place), hello.thread));
+        text.line(format!("door         {}", hello.door));
+        text
+    }
+
+    fn stacks(&self) -> Result<Text, Failure> {
+        let options = Options { pause: Pause::Holder, sources: true, locals: None, requests: None };
+        let mut looks = snapshot::of_all(std::slice::from_ref(&*self.target), options);
+        let Some(Look { pid, outcome }) = looks.pop() else { return Ok(Text::new()) };
+        let stacks = outcome.map_err(|error| Failure::of_process(pid, &error))?;
+        let style = stacks::Style { all: false, width: self.width };
+        Ok(stacks::text(&[stacks], style))
     }
 }
 

@@ -27,6 +27,16 @@ pub(crate) trait Conversation: Send {
     fn running(&self) -> Vec<Running>;
     fn complete(&mut self, text: &str) -> (usize, Vec<Candidate>);
 
+    /// The same as `start`; the value is shown whole.
+    fn start_full(&mut self, code: &str) -> u32 {
+        self.start(code)
+    }
+
+    /// What a name stands for; answered as code is. `None`: the other side tells nothing of that.
+    fn about(&mut self, _name: &str, _source: bool) -> Option<u32> {
+        None
+    }
+
     fn wants(&self) -> Wants {
         Wants::Code
     }
@@ -38,6 +48,14 @@ pub(crate) trait Conversation: Send {
 impl Conversation for Console {
     fn start(&mut self, code: &str) -> u32 {
         Console::start(self, &lexer::without_indent(code))
+    }
+
+    fn start_full(&mut self, code: &str) -> u32 {
+        Console::start_full(self, &lexer::without_indent(code))
+    }
+
+    fn about(&mut self, name: &str, source: bool) -> Option<u32> {
+        Some(Console::about(self, name, source))
     }
 
     fn next(&mut self, patience: Duration) -> Option<Event> {

@@ -1,9 +1,12 @@
 //! The interactive prompt.
 
+mod commands;
 pub(crate) mod conversation;
 pub(crate) mod distant;
 pub(crate) mod editor;
+mod files;
 pub(crate) mod history;
+mod indent;
 pub(crate) mod lexer;
 pub(crate) mod plain;
 pub(crate) mod rich;

@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use nu_ansi_term::{Color, Style};
 use reedline::{
-    ColumnarMenu, Completer, CompletionResult, EditCommand, Emacs, ExternalPrinter,
-    FileBackedHistory, Highlighter, KeyCode, KeyModifiers, MenuBuilder, Prompt, PromptEditMode,
-    PromptHistorySearch, PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu, Signal,
-    Span, StyledText, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
+    ColumnarMenu, Completer, CompletionResult, ExternalPrinter, FileBackedHistory, Highlighter,
+    MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus, Reedline,
+    ReedlineMenu, Signal, Span, StyledText, Suggestion, ValidationResult, Validator,
 };
 use spyhole_session::console::Event;
+use spyhole_session::model::Candidate;
 
+use super::commands;
 use super::conversation::{Conversation, Wants};
 use super::editor::{Editor, Input};
 use super::history;
+pub(crate) use super::indent::Keys;
+use super::indent::{Drawn, Indenting};
 use super::lexer::{self, Kind, Open};
 use super::shell::{late, locked};
 use crate::failure::{self, Failure};
@@ -27,13 +30,13 @@ use crate::views::escape::{escape, is_dangerous};
 use crate::views::terminal::Terminal;
 use crate::views::text::Text;
 
-const MENU: &str = "completion";
+pub(super) const MENU: &str = "completion";
 /// How often late output is looked for while somebody types.
 const LISTENING: Duration = Duration::from_millis(50);
 /// Blocks of late output that wait to be shown.
 const LATE_LIMIT: usize = 256;
 /// What Tab inserts where there is nothing to complete.
-const INDENT: &str = "    ";
+pub(super) const INDENT: &str = "    ";
 
 pub(crate) struct RichEditor<Talk> {
     reedline: Reedline,
@@ -53,20 +56,12 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
         history_file: Option<PathBuf>,
         end: Arc<AtomicBool>,
         terminal: &Terminal,
+        keys: Keys,
     ) -> Self {
         let one_line = Arc::new(AtomicBool::new(false));
         let printer = ExternalPrinter::new(LATE_LIMIT);
         let late = printer.sender();
-        let mut bindings = default_emacs_keybindings();
-        let complete = ReedlineEvent::UntilFound(vec![
-            ReedlineEvent::Menu(MENU.to_owned()),
-            ReedlineEvent::MenuNext,
-        ]);
-        bindings.add_binding(KeyModifiers::NONE, KeyCode::Tab, complete);
-        bindings.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
-        let newline = ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
-        bindings.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline);
-
+        let drawn = Drawn::default();
         let menu = ColumnarMenu::default().with_name(MENU);
         let mut reedline = Reedline::create()
             .with_validator(Box::new(Blocks { one_line: Arc::clone(&one_line) }))
@@ -74,8 +69,8 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
             .with_quick_completions(true)
             .with_partial_completions(true)
             .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
-            .with_edit_mode(Box::new(Emacs::new(bindings)))
-            .with_highlighter(Box::new(Colors))
+            .with_edit_mode(Box::new(Indenting::new(keys, &drawn, &one_line)))
+            .with_highlighter(Box::new(Colors { drawn }))
             .with_ansi_colors(terminal.has_color())
             .with_history_exclusion_prefix(Some(" ".to_owned()))
             .with_external_printer(printer)
@@ -220,7 +215,9 @@ impl Validator for Blocks {
     }
 }
 
-struct Colors;
+struct Colors {
+    drawn: Drawn,
+}
 
 fn style(kind: Kind) -> Style {
     match kind {
@@ -233,7 +230,9 @@ fn style(kind: Kind) -> Style {
 }
 
 impl Highlighter for Colors {
-    fn highlight(&self, line: &str, _cursor: usize) -> StyledText {
+    fn highlight(&self, line: &str, cursor: usize) -> StyledText {
+        *self.drawn.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some((line.to_owned(), cursor));
         let mut styled = StyledText::new();
         for token in lexer::tokens(line) {
             styled.push((style(token.kind), line[token.start..token.end].to_owned()));
@@ -258,35 +257,50 @@ impl<Talk: Conversation> Completer for Names<Talk> {
                 ..Suggestion::default()
             }]);
         }
-        let (start, candidates) = locked(&self.conversation).complete(this_line);
-        let Some(begin) = (position - this_line.len())
-            .checked_add(start)
-            .filter(|begin| *begin <= position && line.is_char_boundary(*begin))
-        else {
-            return CompletionResult::Pending;
-        };
-        let suggestions: Vec<Suggestion> = candidates
-            .into_iter()
-            // A name is typed into the line as it is: one that commands the terminal is none.
-            .filter(|candidate| {
-                !candidate
-                    .name
-                    .chars()
-                    .any(|character| is_dangerous(character) || matches!(character, '\n' | '\t'))
-            })
-            .map(|candidate| Suggestion {
-                value: candidate.name,
-                description: Some(escape(&candidate.kind).into_owned()),
-                span: Span::new(begin, position),
-                ..Suggestion::default()
-            })
-            .collect();
-        // Of an empty result the menu would make a sentence in capitals; of one that is still to come it shows nothing.
-        if suggestions.is_empty() {
-            CompletionResult::Pending
-        } else {
-            CompletionResult::fresh(suggestions)
+        if let Some((start, found)) = commands::complete(this_line) {
+            let candidates =
+                found.into_iter().map(|(name, kind)| Candidate { name, kind: kind.to_owned() });
+            return suggested(line, position, this_line, start, candidates.collect());
         }
+        let (start, candidates) = locked(&self.conversation).complete(this_line);
+        suggested(line, position, this_line, start, candidates)
+    }
+}
+
+fn suggested(
+    line: &str,
+    position: usize,
+    this_line: &str,
+    start: usize,
+    candidates: Vec<Candidate>,
+) -> CompletionResult {
+    let Some(begin) = (position - this_line.len())
+        .checked_add(start)
+        .filter(|begin| *begin <= position && line.is_char_boundary(*begin))
+    else {
+        return CompletionResult::Pending;
+    };
+    let suggestions: Vec<Suggestion> = candidates
+        .into_iter()
+        // A name is typed into the line as it is: one that commands the terminal is none.
+        .filter(|candidate| {
+            !candidate
+                .name
+                .chars()
+                .any(|character| is_dangerous(character) || matches!(character, '\n' | '\t'))
+        })
+        .map(|candidate| Suggestion {
+            value: candidate.name,
+            description: Some(escape(&candidate.kind).into_owned()),
+            span: Span::new(begin, position),
+            ..Suggestion::default()
+        })
+        .collect();
+    // Of an empty result the menu would make a sentence in capitals; of one that is still to come it shows nothing.
+    if suggestions.is_empty() {
+        CompletionResult::Pending
+    } else {
+        CompletionResult::fresh(suggestions)
     }
 }
 

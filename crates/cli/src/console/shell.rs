@@ -2,6 +2,7 @@
 //!
 //! It knows no terminal modes and no doors: lines come from an `Editor`, answers from a `Conversation`.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,10 @@ use spyhole_session::Cancel;
 use spyhole_session::console::Event;
 use spyhole_session::model::EvalError;
 
+use super::commands::{self, Command};
 use super::conversation::{Conversation, Wants};
 use super::editor::{Editor, Input};
+use super::files;
 use crate::failure::{Failure, Kind};
 use crate::views::answers::is_of_code;
 use crate::views::leaving::still_running;
@@ -29,16 +32,6 @@ const LATE_LIMIT: usize = 1000;
 pub(crate) const LEAVING: &str =
     "Ctrl-D or exit() leaves and the program goes on; :help lists more";
 
-const HELP: &str = "\
-Code runs inside the process; names are those of `__main__`, loaded modules, builtins.
-  Ctrl-C      interrupts the code that runs; at the prompt it clears the line
-  Ctrl-D      leaves (also :quit, exit(), quit()); the program goes on
-  Ctrl-R      searches the history; a line that begins with a space is not kept in it
-  Tab         completes names and attributes
-  :jobs       lists code that is still running in the process
-  :help       this text
-";
-
 /// Why a console ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -47,18 +40,38 @@ pub(crate) enum Ended {
     Gone(String),
 }
 
+/// What a console knows of its process without asking it.
+pub(crate) trait Outside {
+    /// Which one it is, and how it was entered.
+    fn whereabouts(&self) -> Text;
+    fn stacks(&self) -> Result<Text, Failure>;
+}
+
 /// What came of one thing that was shown.
 enum Shown {
     Went,
-    /// The present job ended.
-    Done,
+    /// The present job ended: how long it ran, and whether it did without an error.
+    Done(Duration, bool),
     Over(Ended),
+}
+
+/// What became of a job while it was waited for.
+#[derive(Default)]
+struct Waited {
+    over: Option<Ended>,
+    /// It ended by itself: after how long, and whether without an error.
+    took: Option<Duration>,
+    well: bool,
 }
 
 pub(crate) struct Shell<Talk> {
     conversation: Arc<Mutex<Talk>>,
     terminal: Terminal,
     cancel: Cancel,
+    outside: Option<Box<dyn Outside>>,
+    /// What ran without an error, for `:save`; and what ran last, for `:edit`.
+    ran: RefCell<Vec<String>>,
+    last: RefCell<String>,
 }
 
 /// A console whose other side panicked is still closed in good order.
@@ -68,7 +81,13 @@ pub(crate) fn locked<Talk>(conversation: &Mutex<Talk>) -> MutexGuard<'_, Talk> {
 
 impl<Talk: Conversation> Shell<Talk> {
     pub(crate) fn new(conversation: Arc<Mutex<Talk>>, terminal: Terminal, cancel: Cancel) -> Self {
-        Self { conversation, terminal, cancel }
+        let (ran, last) = Default::default();
+        Self { conversation, terminal, cancel, outside: None, ran, last }
+    }
+
+    pub(crate) fn with_outside(mut self, outside: impl Outside + 'static) -> Self {
+        self.outside = Some(Box::new(outside));
+        self
     }
 
     /// Reads and runs until the end of the input, `exit()`, or the end of the process.
@@ -92,45 +111,122 @@ impl<Talk: Conversation> Shell<Talk> {
                 }
                 Input::Code(code) => code,
             };
-            match code.trim() {
-                // An empty line is one, too, and a colon no command.
-                _ if wants != Wants::Code => {
-                    if let Some(ended) = self.evaluate(&code)? {
-                        return Ok(ended);
+            // To a question an empty line is an answer, too, and a colon no command.
+            if wants == Wants::Code {
+                if code.trim().is_empty() {
+                    continue;
+                }
+                match commands::parse(&code) {
+                    Some(Ok(Command::Quit)) => return Ok(Ended::Left),
+                    Some(Ok(command)) => {
+                        if let Some(ended) = self.command(command)? {
+                            return Ok(ended);
+                        }
+                        continue;
                     }
-                }
-                "" => continue,
-                ":quit" => return Ok(Ended::Left),
-                ":help" => self.terminal.talk(&Text::of(HELP)),
-                ":jobs" => self.show_jobs(),
-                command if command.starts_with(':') => {
-                    let command = command.split_whitespace().next().unwrap_or(command);
-                    let failure =
-                        Failure::new(Kind::Usage, format!("there is no command `{command}`"))
-                            .hint(":help");
-                    self.terminal.talk(&failure.text());
-                }
-                _ => {
-                    if let Some(ended) = self.evaluate(&code)? {
-                        return Ok(ended);
+                    Some(Err(failure)) => {
+                        self.terminal.talk(&failure.text());
+                        continue;
                     }
+                    None => {}
                 }
+            }
+            if let Some(ended) = self.evaluate(&code)? {
+                return Ok(ended);
             }
         }
     }
 
+    /// What is no Python. A failure is told, and the prompt comes again.
+    fn command(&self, command: Command) -> Result<Option<Ended>, OutputError> {
+        let done = match command {
+            Command::Help => {
+                self.terminal.talk(&Text::of(commands::help()));
+                Ok(())
+            }
+            Command::Jobs => {
+                self.show_jobs();
+                Ok(())
+            }
+            Command::Where => self.outside().map(|it| self.terminal.talk(&it.whereabouts())),
+            Command::Stack => match self.outside().and_then(Outside::stacks) {
+                Ok(text) => return self.terminal.data(&text).map(|()| None),
+                Err(failure) => Err(failure),
+            },
+            Command::About { name, source } => {
+                let job = locked(&self.conversation).about(&name, source);
+                match job {
+                    Some(job) => return self.wait(job).map(|waited| waited.over),
+                    None => Err(not_here()),
+                }
+            }
+            Command::Time(code) => {
+                let begun = Instant::now();
+                let waited = self.evaluate_timed(&code, false)?;
+                // Where the other side does not tell, our own clock does.
+                let told = waited.took.filter(|took| !took.is_zero());
+                let took = told.unwrap_or_else(|| begun.elapsed());
+                self.terminal.talk(&Text::of(format!("it took {took:.3?}\n")));
+                return Ok(waited.over);
+            }
+            Command::Full(code) => {
+                return self.evaluate_timed(&code, true).map(|waited| waited.over);
+            }
+            Command::Load(file) => match files::read(&file) {
+                Ok(code) => return self.evaluate(&code),
+                Err(failure) => Err(failure),
+            },
+            Command::Edit(file) => match files::edit(file.as_deref(), &self.last.borrow()) {
+                Ok(code) if code.trim().is_empty() => Ok(()),
+                Ok(code) => return self.evaluate(&code),
+                Err(failure) => Err(failure),
+            },
+            Command::Save(file) => files::save(&file, &self.ran.borrow()),
+            Command::Quit => return Ok(Some(Ended::Left)),
+        };
+        if let Err(failure) = done {
+            self.terminal.talk(&failure.text());
+        }
+        Ok(None)
+    }
+
+    fn outside(&self) -> Result<&dyn Outside, Failure> {
+        self.outside.as_deref().ok_or_else(not_here)
+    }
+
     /// Runs one piece of code until it ends, or until it is given up.
     fn evaluate(&self, code: &str) -> Result<Option<Ended>, OutputError> {
+        self.evaluate_timed(code, false).map(|waited| waited.over)
+    }
+
+    /// The same, and how long it ran if it ended.
+    fn evaluate_timed(&self, code: &str, full: bool) -> Result<Waited, OutputError> {
+        let mut conversation = locked(&self.conversation);
+        let job = if full { conversation.start_full(code) } else { conversation.start(code) };
+        drop(conversation);
+        code.trim_end().clone_into(&mut self.last.borrow_mut());
+        let waited = self.wait(job)?;
+        if waited.well {
+            self.ran.borrow_mut().push(code.trim_end().to_owned());
+        }
+        Ok(waited)
+    }
+
+    /// Until a job ends, or is given up.
+    fn wait(&self, job: u32) -> Result<Waited, OutputError> {
         let before = self.cancel.count();
         let mut interrupted_at: Option<Instant> = None;
-        let job = locked(&self.conversation).start(code);
         loop {
             let event = locked(&self.conversation).next(TICK);
             if let Some(event) = event {
                 match self.show(event, Some(job))? {
                     Shown::Went => {}
-                    Shown::Done => return Ok(None),
-                    Shown::Over(ended) => return Ok(Some(ended)),
+                    Shown::Done(took, well) => {
+                        return Ok(Waited { over: None, took: Some(took), well });
+                    }
+                    Shown::Over(ended) => {
+                        return Ok(Waited { over: Some(ended), ..Waited::default() });
+                    }
                 }
             }
             let raised = self.cancel.count() - before;
@@ -141,7 +237,7 @@ impl<Talk: Conversation> Shell<Talk> {
                 }
                 Some(at) if raised > 1 || at.elapsed() >= GRACE => {
                     self.give_up(job);
-                    return Ok(None);
+                    return Ok(Waited::default());
                 }
                 _ => {}
             }
@@ -195,26 +291,30 @@ impl<Talk: Conversation> Shell<Talk> {
         match event {
             Event::Output { stderr: true, text, .. } => self.terminal.talk(&Text::of(text)),
             Event::Output { text, .. } => self.terminal.data(&Text::of(text))?,
-            Event::Value { value, .. } => {
+            Event::Value { value, duration, .. } => {
                 if !value.is_none {
                     let mut text = Text::new();
                     text.line(value.repr);
                     self.terminal.data(&text)?;
                 }
                 if value.truncated {
-                    self.terminal.talk(&Text::of("the value was cut\n"));
+                    self.terminal.talk(&Text::of("the value was cut; `:full _` shows it whole\n"));
                 }
-                return Ok(Shown::Done);
+                return Ok(Shown::Done(duration, true));
             }
-            Event::Error { error, .. } => {
+            Event::Error { error, duration, .. } => {
                 self.terminal.talk(&error_text(&error));
-                return Ok(Shown::Done);
+                return Ok(Shown::Done(duration, false));
             }
             Event::Exit => return Ok(Shown::Over(Ended::Left)),
             Event::Gone { reason } => return Ok(Shown::Over(Ended::Gone(reason))),
         }
         Ok(Shown::Went)
     }
+}
+
+fn not_here() -> Failure {
+    Failure::new(Kind::Failed, "a prompt on a socket tells nothing but what its code prints")
 }
 
 fn error_text(error: &EvalError) -> Text {
