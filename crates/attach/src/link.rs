@@ -132,7 +132,7 @@ impl Gate {
     ) -> Result<Link, AttachError> {
         let pid = self.pid;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let maps = Maps::of(pid).map_err(|_| refusal::gone(pid))?;
+        let maps = Maps::of_living(pid).map_err(|_| refusal::gone(pid))?;
         let page = maps
             .quiet_gap(params::DATA_LENGTH, params::ALIGNMENT, choice())
             .ok_or(AttachError::NotHere(NotHere::NoRoom))?;

@@ -1,6 +1,7 @@
 //! `/proc/PID/maps`, parsed from bytes: paths need not be UTF-8, and lines may be hostile.
 
 use std::io;
+use std::time::Duration;
 
 use crate::{Address, bounded};
 
@@ -64,6 +65,21 @@ impl Maps {
     /// Reads the mappings of a live process.
     pub fn of(pid: i32) -> io::Result<Self> {
         Ok(Self::parse(&bounded::read(format!("/proc/{pid}/maps"), BYTES_AT_MOST)?))
+    }
+
+    /// As `of`, for a process that is known to have mappings: an empty answer, which a busy process was seen to give
+    /// (Linux 6.18, whose fs/proc/task_mmu.c locks the mappings one by one), is asked for again.
+    pub fn of_living(pid: i32) -> io::Result<Self> {
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_micros(200);
+        for _ in 1..TRIES {
+            let maps = Self::of(pid)?;
+            if !maps.is_empty() {
+                return Ok(maps);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Self::of(pid)
     }
 
     /// Parses the file's text; a line that is none is passed over.
