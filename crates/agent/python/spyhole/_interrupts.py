@@ -69,7 +69,9 @@ class Attempt(object):
 
 
 def set_async_exc(ident, kind):
+    # A function of our own: the one that `ctypes.pythonapi` gives is shared
+    # with the program, whose argument types may make of None an object.
     import ctypes
-    call = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    kind = None if kind is None else ctypes.py_object(kind)
-    call(ctypes.c_ulong(ident), kind)
+    call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+        ('PyThreadState_SetAsyncExc', ctypes.pythonapi))
+    call(ident, None if kind is None else id(kind))

@@ -131,7 +131,9 @@ class End(unittest.TestCase):
         self.assertEqual(session.still_referenced(), [])
 
     def test_requests_sent_ahead(self):
-        session = Session(before=[dict(op='eval', job=1, code='5', name='x', max=100), dict(op='bye')])
+        # Nobody reads yet: no more than fits.
+        session = Session(features=('statements', 'render', 'raised', 'control'),
+                          before=[dict(op='eval', job=1, code='5', name='x', max=100), dict(op='bye')])
         self.assertEqual(session.receive()['repr'], '5')
         self.assertEqual(session.receive(), {'ev': 'bye', 'left': []})
         session.finish()
