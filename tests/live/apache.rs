@@ -90,7 +90,7 @@ fn members(group: &Value) -> Vec<String> {
 
 #[track_caller]
 fn registries(server: &Server) -> (Ran, Value) {
-    let ran = run(["eval", "--yes", "--json", &server.name, REGISTRY]);
+    let ran = run(["eval", "--yes", "--json", "--timeout", "30s", &server.name, REGISTRY]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.json();
     (ran, report)
