@@ -204,13 +204,27 @@ impl Door for Thread {
         let footing = opened.clone().map(|opened| Footing::new(Arc::clone(&blueprint), opened));
         let held = tracer
             .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
-            .ok_or(AttachError::AgentFailed { pid })??;
+            .ok_or(AttachError::AgentFailed { pid })?;
+        let held = match held {
+            Err(AttachError::NoSafeThread { pid, within, last }) => {
+                // A thread that stops late goes on as soon as the tracer ends: before anything else is waited for.
+                drop(tracer);
+                return Err(match process.ends_within(DYING) {
+                    true => AttachError::Gone { pid },
+                    false => AttachError::NoSafeThread { pid, within, last },
+                });
+            }
+            other => other?,
+        };
         let shell = Shell { base, page: base.plus(params::CODE_LENGTH), ends, held, version };
         let opening = opening(Situation { version, others: &others });
         let link = greet(process, shell, &opening, &|| true)?;
         Ok(Link { others, opened, footing: footing.map(Arc::new), ..link })
     }
 }
+
+/// A thread that was killed does not stop any more, and on an overloaded machine it may be long in dying.
+const DYING: Duration = Duration::from_millis(200);
 
 /// Threads of different targets are borrowed one after the other: a thread is held the shorter, the fewer others want
 /// the processor meanwhile.
@@ -231,8 +245,6 @@ fn borrow_one(
 ) -> Result<Duration, AttachError> {
     const BACK_OFF: Duration = Duration::from_micros(300);
     const BACK_OFF_AT_MOST: Duration = Duration::from_millis(20);
-    /// A thread that was killed does not stop any more, and may be long in dying.
-    const DYING: Duration = Duration::from_millis(500);
     let pid = process.pid;
     let mut pause = BACK_OFF;
     let mut last = String::from("no thread to try");
@@ -269,9 +281,6 @@ fn borrow_one(
                 },
                 Err(SeizeError::Stopped { .. }) => return Err(AttachError::Stopped { pid }),
                 // It may stop any moment, and only the end of this tracer lets it go then: nothing else is tried.
-                Err(SeizeError::Unstoppable { .. }) if process.ends_within(DYING) => {
-                    return Err(AttachError::Gone { pid });
-                }
                 Err(error @ SeizeError::Unstoppable { .. }) => {
                     return Err(AttachError::NoSafeThread {
                         pid,
