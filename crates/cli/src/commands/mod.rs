@@ -7,6 +7,7 @@ pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod help;
+mod looks;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use spyhole_session::requests::Wanted;
-use spyhole_session::snapshot::{self, Look, Options, Pause};
+use spyhole_session::snapshot::{self, Options, Pause};
 use spyhole_session::target;
 
-use super::Outcome;
-use crate::failure::{Failure, Kind};
+use super::{Outcome, looks};
+use crate::failure::Kind;
 use crate::views::requests as view;
 use crate::views::stacks::Style;
 use crate::views::terminal::Terminal;
@@ -48,21 +48,8 @@ impl Requests {
         let resolved = target::resolve(&spec)?;
         let requests = Some(Wanted { environ: self.environ, reveal: self.reveal });
         let options = Options { pause: Pause::Holder, sources: true, locals: None, requests };
-        let mut kinds = Vec::new();
-        let mut seen = Vec::new();
-        for Look { pid, outcome } in snapshot::of_all(&resolved.targets, options) {
-            match outcome {
-                Ok(process) => {
-                    kinds.push(None);
-                    seen.push(process);
-                }
-                Err(error) => {
-                    let failure = Failure::of_process(pid, &error);
-                    kinds.push(Some(failure.kind));
-                    failure.report(terminal, self.json);
-                }
-            }
-        }
+        let (kinds, seen) =
+            looks::sorted(snapshot::of_all(&resolved.targets, options), terminal, self.json);
         if self.json {
             terminal.json(&view::json(&seen), true)?;
         } else if !seen.is_empty() {

@@ -9,8 +9,8 @@ use spyhole_session::model::Left;
 use spyhole_session::snapshot::{self, Look, Options, Pause};
 use spyhole_session::target::{self, Target};
 
-use super::{Outcome, questions, rounds};
-use crate::failure::{Failure, Kind};
+use super::{Outcome, looks, questions, rounds};
+use crate::failure::Kind;
 use crate::views::clock::Moment;
 use crate::views::leaving;
 use crate::views::stacks::changes::Changes;
@@ -97,21 +97,7 @@ impl Stack {
     }
 
     fn once(&self, terminal: &Terminal, targets: &[Target]) -> Outcome {
-        let mut kinds = Vec::new();
-        let mut seen = Vec::new();
-        for Look { pid, outcome } in self.look(targets) {
-            match outcome {
-                Ok(process) => {
-                    kinds.push(None);
-                    seen.push(process);
-                }
-                Err(error) => {
-                    let failure = Failure::of_process(pid, &error);
-                    kinds.push(Some(failure.kind));
-                    failure.report(terminal, self.json);
-                }
-            }
-        }
+        let (kinds, seen) = looks::sorted(self.look(targets), terminal, self.json);
         if self.freeze {
             // They run again already, however the output fares.
             for process in &seen {

@@ -87,19 +87,24 @@ impl Changes {
         }
         for place in &report.not_loaded {
             if self.0.insert(*place, None) != Some(None) {
-                let mut text = stamp(now, &place_name(*place));
-                text.line(" not loaded");
-                let json = json!({
-                    "event": "not-loaded",
-                    "time": now.iso(),
-                    "pid": place.pid,
-                    "interpreter": place.interpreter,
-                });
-                changes.push(Change { text, json });
+                changes.push(not_loaded(now, *place));
             }
         }
         changes
     }
+}
+
+/// That an interpreter has not what is asked for.
+pub(crate) fn not_loaded(now: Moment, place: Place) -> Change {
+    let mut text = stamp(now, &place_name(place));
+    text.line(" not loaded");
+    let json = json!({
+        "event": "not-loaded",
+        "time": now.iso(),
+        "pid": place.pid,
+        "interpreter": place.interpreter,
+    });
+    Change { text, json }
 }
 
 /// When, and of whom something is told.

@@ -10,7 +10,7 @@ use super::{Extent, json as as_json, lines, tree};
 use crate::views::clock::Moment;
 use crate::views::json::place as place_name;
 use crate::views::text::{Ink, Text};
-use crate::views::watch::{Change, stamp};
+use crate::views::watch::{Change, not_loaded, stamp};
 
 /// What a place had last.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,15 +33,7 @@ impl Changes {
         }
         for place in &report.not_loaded {
             if self.0.insert(*place, Seen::NotLoaded) != Some(Seen::NotLoaded) {
-                let mut text = stamp(now, &place_name(*place));
-                text.line(" not loaded");
-                let json = json!({
-                    "event": "not-loaded",
-                    "time": now.iso(),
-                    "pid": place.pid,
-                    "interpreter": place.interpreter,
-                });
-                changes.push(Change { text, json });
+                changes.push(not_loaded(now, *place));
             }
         }
         changes
