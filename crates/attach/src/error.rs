@@ -75,6 +75,17 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    /// A thread that was held is held no more: only its end, or its process's, takes it away.
+    pub(crate) fn lost_a_thread(&self) -> bool {
+        match self {
+            Self::Call { source: CallError::Gone, .. } => true,
+            Self::Call { source: CallError::Sys(source), .. } | Self::Sys { source, .. } => {
+                source.errno() == libc::ESRCH
+            }
+            _ => false,
+        }
+    }
+
     /// Why a process has no interpreter.
     pub fn without_interpreter(pid: i32, memory: &dyn ReadMemory, opened: &Opened) -> Self {
         match opened.roots.were_ended(memory, &opened.layout) {

@@ -82,7 +82,8 @@ pub fn attach(
     sys::ask_for_short_turns();
     refusal::check(process)?;
     // Whatever went wrong with a process that was ending meanwhile went wrong for that.
-    by_a_door(process, options, opening).map_err(|error| refusal::ending(process).unwrap_or(error))
+    by_a_door(process, options, opening)
+        .map_err(|error| refusal::ending(process, &error).unwrap_or(error))
 }
 
 fn by_a_door(

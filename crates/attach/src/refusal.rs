@@ -42,18 +42,30 @@ pub(crate) fn check_borrowing(pid: i32) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Whether the process has ended, or is about to: its memory goes a moment before it does.
-pub(crate) fn ending(process: &Pidfd) -> Option<AttachError> {
+/// Whether what went wrong went wrong because the process has ended, or is about to.
+///
+/// A process ends in steps, and on an overloaded machine they lie far apart: from a SIGKILL on its threads run once
+/// more and refuse every ptrace call (kernel/signal.c, `complete_signal`), then its memory goes, then it is a zombie.
+pub(crate) fn ending(process: &Pidfd, error: &AttachError) -> Option<AttachError> {
+    const DYING: Duration = Duration::from_secs(1);
     const MOMENT: Duration = Duration::from_millis(10);
     let pid = process.pid;
-    if process.has_ended() {
+    let lost = error.lost_a_thread();
+    let empty = Maps::of(pid).is_ok_and(|maps| maps.is_empty());
+    let limit = match lost || is_killed(pid) {
+        true => DYING,
+        false if empty => MOMENT,
+        false => Duration::ZERO,
+    };
+    if process.ends_within(limit) {
         return Some(AttachError::Gone { pid });
     }
-    if !Maps::of(pid).is_ok_and(|maps| maps.is_empty()) {
-        return None;
-    }
-    let gone = process.ends_within(MOMENT);
-    Some(if gone { AttachError::Gone { pid } } else { AttachError::Exiting { pid } })
+    empty.then_some(AttachError::Exiting { pid })
+}
+
+/// Whether it has a SIGKILL, which each of its threads gets.
+fn is_killed(pid: i32) -> bool {
+    Status::of(pid).is_ok_and(|s| (s.pending | s.shared_pending) & (1 << (libc::SIGKILL - 1)) != 0)
 }
 
 /// What failed because the process is going away.

@@ -204,27 +204,13 @@ impl Door for Thread {
         let footing = opened.clone().map(|opened| Footing::new(Arc::clone(&blueprint), opened));
         let held = tracer
             .run(move || borrow_one(&held_process, &blueprint, deadline, patience))
-            .ok_or(AttachError::AgentFailed { pid })?;
-        let held = match held {
-            Err(AttachError::NoSafeThread { pid, within, last }) => {
-                // A thread that stops late goes on as soon as the tracer ends: before anything else is waited for.
-                drop(tracer);
-                return Err(match process.ends_within(DYING) {
-                    true => AttachError::Gone { pid },
-                    false => AttachError::NoSafeThread { pid, within, last },
-                });
-            }
-            other => other?,
-        };
+            .ok_or(AttachError::AgentFailed { pid })??;
         let shell = Shell { base, page: base.plus(params::CODE_LENGTH), ends, held, version };
         let opening = opening(Situation { version, others: &others });
         let link = greet(process, shell, &opening, &|| true)?;
         Ok(Link { others, opened, footing: footing.map(Arc::new), ..link })
     }
 }
-
-/// A thread that was killed does not stop any more, and on an overloaded machine it may be long in dying.
-const DYING: Duration = Duration::from_millis(200);
 
 /// Threads of different targets are borrowed one after the other: a thread is held the shorter, the fewer others want
 /// the processor meanwhile.
