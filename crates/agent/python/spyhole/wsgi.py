@@ -46,7 +46,7 @@ class Middleware(object):
         if kind is list or kind is tuple or kind is environ.get('wsgi.file_wrapper'):
             active.pop(number, None)
             return body
-        return (SizedBody if hasattr(kind, '__len__') else Body)(body, number, environ)
+        return (SizedBody if hasattr(kind, '__len__') else Body)(body, number)
 
     def __getattr__(self, name):
         # An application may have more than its call.
@@ -61,19 +61,16 @@ WSGIApplicationWrapper = Middleware
 class Body(object):
     """What the application gave, until the server closes it."""
 
-    def __init__(self, body, number, environ):
-        self.body, self.number, self.environ = body, number, environ
-        self.iterator = None
+    __slots__ = 'body', 'number'
+
+    def __init__(self, body, number):
+        self.body, self.number = body, number
 
     def __iter__(self):
-        return self
+        return iter(self.body)
 
     def __next__(self):
-        environ = self.environ          # found from outside, as a variable of this frame
-        iterator = self.iterator
-        if iterator is None:
-            iterator = self.iterator = iter(self.body)
-        return next(iterator)
+        return next(self.body)
 
     def close(self):
         active.pop(self.number, None)
@@ -87,5 +84,7 @@ class Body(object):
 
 
 class SizedBody(Body):
+    __slots__ = ()
+
     def __len__(self):
         return len(self.body)

@@ -38,7 +38,6 @@ pub(crate) struct Plugin {
     /// Its command
     command: String,
     /// What the command takes
-    #[arg(allow_hyphen_values = true)]
     words: Vec<String>,
     /// An ini file, PID, PID/INTERP or a part of a command line (see `spyhole help targets`)
     #[arg(long, value_name = "INI|TARGET")]
