@@ -17,7 +17,7 @@ def wait():
     with open(os.path.join(FOLDER, 'begun'), 'w') as pipe:
         pipe.write('%d\n' % os.getpid())
     with open(os.path.join(FOLDER, 'go')) as pipe:
-        return pipe.read()
+        return pipe.readline()
 
 
 application = WSGIApplicationWrapper(flask)

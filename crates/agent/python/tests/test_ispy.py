@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -452,8 +453,12 @@ class Gunicorn(Case):
 
     def serve(self, *words):
         self.ini = self.write('ispyd.ini', INI % self.folder + ENABLED)
+        self.pipes, self.lines = {}, []
         for name in 'begun', 'go', 'ready':
             os.mkfifo(os.path.join(self.folder, name))
+            # Open for both, it has neither a beginning nor an end.
+            self.pipes[name] = os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CLOEXEC)
+            self.addCleanup(os.close, self.pipes[name])
         self.write('settings.py', 'import os\ndef post_worker_init(worker):\n'
                    '    with open(os.path.join(%r, "ready"), "w") as pipe:\n'
                    '        pipe.write("%%d\\n" %% os.getpid())\n' % self.folder)
@@ -461,8 +466,8 @@ class Gunicorn(Case):
         environment['PYTHONPATH'] += os.pathsep + HERE
         master = subprocess.Popen(
             [sys.executable, '-B', '-m', 'gunicorn', '-w', '2', '-b', 'unix:%s/web' % self.folder, '--timeout', '600',
-             '-c', 'settings.py', '--log-file', 'gunicorn.log'] + list(words) + ['ispy_site:application'],
-            env=environment, cwd=self.folder, stdin=subprocess.DEVNULL)
+             '-c', 'settings.py', '--graceful-timeout', '3', '--log-file', 'gunicorn.log'] + list(words) + ['ispy_site:application'],
+            env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(self.end, master)
         workers = set()
         while len(workers) < 2:
@@ -479,15 +484,16 @@ class Gunicorn(Case):
                 master.wait()
 
     def heard(self, name):
-        """What a process writes into a pipe; a worker that died says nothing more."""
-        got = []
-        thread = threading.Thread(target=lambda: got.append(open(os.path.join(self.folder, name)).readline()), daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-        if not got:
-            with open(os.path.join(self.folder, 'gunicorn.log')) as log:
-                self.fail('nothing is heard of gunicorn:\n' + log.read())
-        return got[0]
+        """The next line that a process writes into a pipe."""
+        while not any(one == name for one, _ in self.lines):
+            ready, _, _ = select.select([self.pipes[name]], [], [], PATIENCE)
+            if not ready:
+                with open(os.path.join(self.folder, 'gunicorn.log')) as log:
+                    self.fail('nothing is heard of gunicorn:\n' + log.read())
+            self.lines.extend((name, line) for line in os.read(self.pipes[name], 4096).decode().split())
+        found = [line for one, line in self.lines if one == name][0]
+        self.lines.remove((name, found))
+        return found
 
     def check(self, master, workers, listening):
         code, out, error = program('ispy', self.ini, text='servers\n')
@@ -524,10 +530,9 @@ class Gunicorn(Case):
         row, = json.loads(out)
         self.assertEqual((row['id'], row['method'], row['path']), (1, 'GET', '/wait'))
         self.assertIsNotNone(row['age_s'])
-        with open(os.path.join(self.folder, 'go'), 'w') as pipe:
-            pipe.write('gone on')
+        os.write(self.pipes['go'], b'gone on\n')
         heard = b''
-        while not heard.endswith(b'gone on'):
+        while not heard.endswith(b'gone on\n'):
             data = web.recv(1 << 16)
             self.assertTrue(data, heard)
             heard += data
