@@ -3,7 +3,7 @@
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::{Interpreter, Start, Target, census};
 
-use crate::meanwhile::{AGENTS, Agent, ask, client, heard};
+use crate::meanwhile::{Agent, WITH_AGENTS, ask, client, heard, times};
 use crate::program::{LIMIT, Running, spyhole};
 
 /// How the program ends: what it is told, or a signal.
@@ -62,8 +62,7 @@ fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String
 fn all_ways(python: &Interpreter, before: Before, ways: &[&str], times: usize) {
     for way in ways {
         let alone = end(python, way, Agent::Absent, before);
-        for agent in &AGENTS[1..] {
-            let agent = *agent;
+        for agent in WITH_AGENTS {
             if agent == Agent::Waiting && way.starts_with("signal") {
                 continue;
             }
@@ -73,11 +72,6 @@ fn all_ways(python: &Interpreter, before: Before, ways: &[&str], times: usize) {
             }
         }
     }
-}
-
-/// How often; the number of the environment is for a long run.
-fn times() -> usize {
-    std::env::var("SPYHOLE_TEST_ENDINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
 fn as_without_us(python: &Interpreter) {

@@ -17,8 +17,19 @@ pub(crate) enum Agent {
     Waiting,
 }
 
-pub(crate) const AGENTS: [Agent; 5] =
-    [Agent::Absent, Agent::Idle, Agent::Busy, Agent::Asleep, Agent::Waiting];
+/// All but the first.
+pub(crate) const WITH_AGENTS: [Agent; 4] =
+    [Agent::Idle, Agent::Busy, Agent::Asleep, Agent::Waiting];
+
+/// Nobody first, then each of the others as often as is asked for.
+pub(crate) fn all_of_them() -> impl Iterator<Item = Agent> {
+    std::iter::once(Agent::Absent).chain((0..times()).flat_map(|_| WITH_AGENTS))
+}
+
+/// How often each end is tried; the number of the environment is for a long run.
+pub(crate) fn times() -> usize {
+    std::env::var("SPYHOLE_TEST_ENDINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
 
 /// A console at this place that does so. For `Waiting` it is yet to be asked, by [`ask`].
 #[track_caller]
@@ -26,8 +37,9 @@ pub(crate) fn client(place: &str, agent: Agent) -> Option<Running> {
     let code = match agent {
         Agent::Absent => return None,
         Agent::Idle | Agent::Waiting => "print('on')\n",
-        Agent::Busy => "print('on')\nwhile True: pass\n\n",
-        Agent::Asleep => "print('on')\nimport time; time.sleep(600)\n",
+        // Said by the very code that goes on.
+        Agent::Busy => "for _ in [print('on')]:\n while True: pass\n\n",
+        Agent::Asleep => "import time\nfor _ in [print('on')]: time.sleep(600)\n\n",
     };
     let mut command = spyhole();
     command.args(["console", place, "--no-history"]).stdin(Stdio::piped());

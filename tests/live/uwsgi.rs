@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::{census, place};
 
-use crate::meanwhile::{AGENTS, Agent, ask, client, heard};
+use crate::meanwhile::{Agent, all_of_them, ask, client, heard};
 use crate::program::{Running, run};
 use crate::served::{self, Served};
 
@@ -207,7 +207,7 @@ fn of_a_new_python() {
 #[test]
 fn reloads() {
     let mut logs = Vec::new();
-    for agent in AGENTS {
+    for agent in all_of_them() {
         let Some(server) = Server::start("uwsgi-reload", Origin::Debian, &[]) else { return };
         let pids = server.pids("ready");
         let mut clients = clients(&pids, agent);
