@@ -22,7 +22,7 @@ import types
 
 from . import _ini, _records
 
-BUILT_IN = 'process', 'python', 'wsgi'
+BUILT_IN = 'debugger', 'process', 'python', 'wsgi'
 GROUP = 'spyhole.plugins'
 DEEPEST = 20            # levels of data that become JSON
 

@@ -215,6 +215,7 @@ class Session(object):
         self.hear = None            # the agent's ear for the control channel
         self.unread, self.taken = b'', b''
         self.gone = False
+        self.space = {}             # of the agent
 
     def hang_up(self):
         for end in self.main, self.control:
@@ -276,6 +277,7 @@ class Session(object):
         code = marshal.loads(compiled) if fits else compile(source, '<spyhole>', 'exec', 0, True)
         space = {'__builtins__': builtins.__dict__, '__name__': 'spyhole', 'stub_fd': self.main.fileno(),
                  'stub_compiled': fits, 'stub_interpreter': 0}
+        self.space = space
         space.update(self.functions(space, door))
         self.spawn(self.listen)
         exec(code, space)

@@ -143,12 +143,13 @@ class Case(unittest.TestCase):
         for word, value in [
                 ('PID', str(app.pid)), ('FOLDER/', self.folder + '/'), ("'FOLDER'", repr(self.folder)), ('CWD', self.folder),
                 ('ARGV', repr([os.path.join(HERE, 'ispy_app.py'), self.folder])), ('EXECUTABLE', sys.executable),
-                ('PREFIX', sys.prefix), ('VERSION', sys.version), ('UID', str(os.getuid())), ('GID', str(os.getgid())),
+                ('PREFIX', sys.prefix), ('APP', os.path.join(HERE, 'ispy_app.py')),
+                ('PACKAGE', os.path.join(os.path.dirname(HERE), 'spyhole')), ('VERSION', sys.version), ('UID', str(os.getuid())), ('GID', str(os.getgid())),
                 ('PLUGINS', repr(self.plugins))]:
             session = session.replace(word, value)
         typed, prompts = [], True
         for line in session.split('\n'):
-            found = re.match(r'(\([a-z]+(:\d+)?\)|>>>|\.\.\.|your name\?) (.*)$', line)
+            found = re.match(r'(\([a-z]+(:\d+)?\)|>>>|\.\.\.|your name\?|\(Pdb\)) (.*)$', line)
             if found:
                 typed.append(found.group(3))
                 prompts = found.group(3) != 'prompt off'
@@ -156,10 +157,17 @@ class Case(unittest.TestCase):
                 typed.append(line)
                 prompts = line == 'prompt on'
         code, out, error = program('ispy', *(list(words) + ['--transcript', '--no-history']), text='\n'.join(typed) + '\n')
+        out = re.sub(r'object at 0x[0-9a-f]+>', 'object at 0xADDRESS>', out)
+        out = re.sub(r'(?m)^thread_id = \d+$', 'thread_id = THREAD', out)
+        out = re.sub(r'(?m)^start_time = .*\d{4}$', 'start_time = TIME', out)
+        out = re.sub(r'(?m)^duration = \d+\.\d{6} ', 'duration = SECONDS ', out)
+        # Frames of the standard library, which differ from version to version.
+        library = os.path.dirname(os.__file__)
+        out = re.sub(r'(File: "%s/.*\n(  .*\n)?)+' % re.escape(library), 'FRAMES\n', out)
         self.assertEqual(normal(out), normal(session), error)
         return code, error
 
-    plugins = ['process', 'python', 'wsgi']
+    plugins = ['debugger', 'process', 'python', 'wsgi']
 
 
 def normal(session):
@@ -185,6 +193,20 @@ class Sessions(Case):
         self.assertIn('twice(21)\n', log)
         self.assertEqual(log.count('Connected to ispy shell'), 1)
         self.assertEqual(log.count('End of ispy shell'), 1)
+
+    def test_what_the_ispyd_readme_shows(self):
+        app = self.app()
+        self.assertEqual(self.replay('readme-1.txt', app, self.ini), (0, ''))
+        threads = len(os.listdir('/proc/%d/task' % app.pid))
+        self.assertEqual(app.ask('call function'), 'called')
+        self.assertEqual(app.ask('call function'), 'called')
+        self.assertEqual(self.replay('readme-2.txt', app, self.ini), (0, ''))
+        # With the last probe point goes what kept watch.
+        self.assertLess(len(os.listdir('/proc/%d/task' % app.pid)), threads)
+        app.ask('request /orders')
+        self.assertEqual(self.replay('readme-3.txt', app, self.ini), (0, ''))
+        app.end()
+        self.assertEqual(app.process.returncode, 0)
 
     def test_unprepared(self):
         app = self.app()
@@ -287,7 +309,7 @@ class Sessions(Case):
         self.assertIn('the plugin `at_all` can not be used: ', run('at_all', 'x')[2])
         code, out, error = program('ispy', self.ini, text='connect\nplugins\n!stock\nhelp orders\ntalk\nme\nfail\ncount\n')
         self.assertEqual(code, 0, error)
-        self.assertIn("['process', 'python', 'stock', 'wsgi']", out.replace("'debugger', ", ''))
+        self.assertIn("['debugger', 'process', 'python', 'stock', 'wsgi']", out)
         self.assertIn('nowhere.at_all can not be used: ', out)
         self.assertIn('orders [LIMIT] [ITEMS]...\n    The orders, oldest first.\n', out)
         self.assertIn('hello me\n', out)
@@ -398,6 +420,8 @@ class Doors(Case):
         told = talk(app.path(), '!python\nconsole\n')
         self.assertIn('the console is disabled; in %s' % self.ini, told)
         self.assertNotIn('>>>', told)
+        told = talk(app.path(), '!debugger\ninsert __main__:function\nlist\n')
+        self.assertEqual(told.count('the debugger is disabled; in %s' % self.ini), 2)
 
     def test_a_client_that_vanishes(self):
         app = self.app()
