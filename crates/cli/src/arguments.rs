@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),
+    Catch(commands::catch::Catch),
+    Postmortem(commands::postmortem::Postmortem),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

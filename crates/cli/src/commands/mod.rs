@@ -1,5 +1,6 @@
 //! One file a command: its arguments, its run, its examples. A new one is a file and a line in `arguments::Command`.
 
+pub(crate) mod catch;
 pub(crate) mod close;
 pub(crate) mod console;
 pub(crate) mod demo;
@@ -8,6 +9,7 @@ pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod help;
 mod looks;
+pub(crate) mod postmortem;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;
@@ -47,6 +49,8 @@ pub(crate) fn run() -> u8 {
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Trace(command) => (command.run(&terminal), command.json),
+        Command::Catch(command) => (command.run(&terminal), command.json),
+        Command::Postmortem(command) => (command.run(&terminal), false),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),
