@@ -13,7 +13,7 @@ fn of_the_program() {
 #[test]
 fn of_each_command() {
     for command in [
-        "ps", "stack", "get", "requests", "report", "eval", "console", "trace", "python", "close",
+        "ps", "stack", "get", "requests", "report", "eval", "console", "trace", "catch", "postmortem", "python", "close",
         "demo", "help",
     ] {
         let ran = run(&[command, "--help"]);

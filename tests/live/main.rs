@@ -10,6 +10,7 @@ mod versions;
 mod subjects;
 
 mod apache;
+mod catch;
 mod console;
 mod containers;
 mod demo;
@@ -25,6 +26,7 @@ mod many;
 mod nothing_left;
 mod objects;
 mod pause;
+mod postmortem;
 mod refusals;
 mod reports;
 mod requests;
