@@ -195,6 +195,11 @@ fn get() {
 }
 
 #[test]
+fn doctor() {
+    check("docs/doctor.md");
+}
+
+#[test]
 fn report() {
     check("docs/report.md");
 }

@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod catch;
 pub(crate) mod clock;
 pub(crate) mod difference;
+pub(crate) mod doctor;
 pub(crate) mod escape;
 pub(crate) mod json;
 pub(crate) mod leaving;
