@@ -334,7 +334,7 @@ fn killed(python: &Interpreter) {
 
 /// Left behind: a later client finds what was kept meanwhile, and ends it.
 fn left_behind(python: &Interpreter) {
-    let subject = raising(python);
+    let mut subject = raising(python);
     let pid = subject.pid();
     let staying = |time: &str| -> Ran {
         let ran = run(["catch", &pid.to_string(), "__main__:checked", "--keep", "--for", time]);
@@ -368,6 +368,45 @@ fn left_behind(python: &Interpreter) {
     assert_eq!(subject.evaluate("unchanged()").expect("it answers"), "True");
 }
 
+/// A world with greenlets or tasks: who had it is told, what is lost in them is seen, and the world goes on.
+fn world(python: &Interpreter, world: &str) {
+    let start = Start::new(python, "failing").args([world]);
+    let Some(mut subject) = Subject::optional(&format!("catch::{world}"), start) else { return };
+    let pid = subject.pid();
+    let mut catch = Catch::of(pid, "__main__:step", &[]);
+    for _ in 0..3 {
+        let caught = catch.next();
+        assert_eq!(caught["exception"]["type"], "ValueError", "{caught}");
+        let who = if world == "asyncio" { &caught["task"] } else { &caught["greenlet"] };
+        assert!(who.is_string(), "{caught}");
+    }
+    catch.interrupt();
+    let mut catch = Catch::of(pid, "*", &[]);
+    for _ in 0..3 {
+        let caught = catch.next();
+        assert_eq!(caught["exception"]["type"], "RuntimeError", "{caught}");
+        let chain = caught["chain"][0]["frames"].as_array().expect("a list");
+        assert_eq!(chain.last().map(|frame| &frame["function"]), Some(&"lost".into()), "{caught}");
+    }
+    catch.interrupt();
+    subject.is_unchanged();
+}
+
+fn gevent(python: &Interpreter) {
+    world(python, "gevent");
+}
+
+fn eventlet(python: &Interpreter) {
+    world(python, "eventlet");
+}
+
+fn asyncio(python: &Interpreter) {
+    world(python, "asyncio");
+}
+
+on_three! { asyncio }
+each! { on, gevent, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
+each! { on, eventlet, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
 on_full_set! { kinds killed }
 on_three! { kept conditions unhandled two_at_once left_behind }
 on_one! { bounded }

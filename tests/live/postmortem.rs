@@ -11,9 +11,9 @@ use crate::subjects::Subject;
 
 /// A process that has pdb already, with one exception that is kept.
 fn subject(python: &Interpreter) -> (Subject, Catch) {
-    let subject = raising(python);
+    let mut subject = raising(python);
     subject.ask("exec import pdb, code").expect("it answers");
-    let subject = subject.again().by_threads(3);
+    let mut subject = subject.again().by_threads(3);
     let mut catch = Catch::of(subject.pid(), "__main__:checked", &[]);
     subject.evaluate("work(5)").expect("it answers");
     catch.caught("ValueError", "('too many', 5)");
