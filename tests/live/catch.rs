@@ -1,12 +1,14 @@
 //! `catch`: which exceptions are kept, for how long, what is told of them, and what is left when it ends in any way.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 use spyhole_testkit::target::Signal;
-use spyhole_testkit::{Interpreter, Start, place};
+use spyhole_testkit::{Interpreter, Start, TargetError, census, place};
 
-use crate::program::{Ran, Running, run, spyhole};
+use crate::program::{LIMIT, Ran, Running, run, spyhole};
 use crate::subjects::Subject;
 
 pub(crate) fn raising(python: &Interpreter) -> Subject {
@@ -317,7 +319,10 @@ fn two_at_once(python: &Interpreter) {
 
 /// However the client dies, what it keeps goes with it.
 fn killed(python: &Interpreter) {
-    let mut subject = raising(python).by_threads(3);
+    let subject = raising(python);
+    // Trees of whole modules make the allocator keep more, once.
+    Catch::of(subject.pid(), "*", &[]).interrupt();
+    let mut subject = subject.again().by_threads(3);
     let pid = subject.pid();
     for place in ["__main__:checked", "__main__:sourceless", "*"] {
         let mut catch = Catch::of(pid, place, &[]);
@@ -344,6 +349,10 @@ fn left_behind(python: &Interpreter) {
     };
     staying("10m");
     subject.evaluate("work(5)").expect("it answers");
+    let rows = run(["ps", "--json"]).json();
+    let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["pid"] == pid));
+    let loaded = row.map(|row| row["loaded"].to_string()).unwrap_or_default();
+    assert!(loaded.contains("spyhole"), "{loaded}");
     let all = asked(pid, &[]);
     assert_eq!(ids(&all), [1], "{all:?}");
     let left = all.last().expect("it sums up")["watching"][0]["left_s"].as_f64();
@@ -404,7 +413,60 @@ fn asyncio(python: &Interpreter) {
     world(python, "asyncio");
 }
 
-on_three! { asyncio }
+/// What a server makes of an application that raises is seen; in all of its processes.
+fn requests(python: &Interpreter, kind: &str) {
+    let test = format!("catch::{kind}");
+    let packaged = if kind == "wsgiref" { Some(python.clone()) } else { python.with_packages() };
+    let Some(python) = packaged else {
+        return census::skipped(&test, &format!("no packages for {}", python.minor()));
+    };
+    let target = match Start::new(&python, "web").args([kind, "logged"]).start() {
+        Ok(target) => target,
+        Err(TargetError::Skipped { reason, .. }) => return census::skipped(&test, &reason),
+        Err(error) => panic!("{error}"),
+    };
+    let port = target.ready()["port"].as_u64().expect("a port");
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port as u16)).expect("it listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("it can be set");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is there");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    // Then its workers are there.
+    assert!(ask("/quick").contains(" 200 "));
+    let mut command = spyhole();
+    command.args(["catch", &format!("tree:{}", target.pid()), "*", "--json", "--yes"]);
+    let mut catch = Catch(Running::start(command.stdin(Stdio::null())));
+    for _ in 0..if kind == "wsgiref" { 1 } else { 2 } {
+        let placed = catch.next();
+        assert_eq!(placed["event"], "placed", "{placed}");
+    }
+    assert!(ask("/fail").contains(" 500 "));
+    let caught = catch.caught("LookupError", "no such page");
+    assert!(["log", "print"].contains(&caught["by"].as_str().expect("a word")), "{caught}");
+    assert!(ask("/quick").contains(" 200 "));
+    catch.interrupt();
+    assert!(ask("/fail").contains(" 500 "));
+}
+
+fn gunicorn(python: &Interpreter) {
+    requests(python, "sync");
+}
+
+fn gunicorn_threads(python: &Interpreter) {
+    requests(python, "gthread");
+}
+
+fn wsgiref(python: &Interpreter) {
+    requests(python, "wsgiref");
+}
+
+on_three! { asyncio wsgiref }
+each! { on, gunicorn, py36 = "3.6", py313 = "3.13" }
+each! { on, gunicorn_threads, py313 = "3.13" }
 each! { on, gevent, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
 each! { on, eventlet, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
 on_full_set! { kinds killed }

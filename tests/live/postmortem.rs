@@ -13,7 +13,7 @@ use crate::subjects::Subject;
 fn subject(python: &Interpreter) -> (Subject, Catch) {
     let mut subject = raising(python);
     subject.ask("exec import pdb, code").expect("it answers");
-    let mut subject = subject.again().by_threads(3);
+    let mut subject = subject.again().by_threads(6);
     let mut catch = Catch::of(subject.pid(), "__main__:checked", &[]);
     subject.evaluate("work(5)").expect("it answers");
     catch.caught("ValueError", "('too many', 5)");
@@ -86,7 +86,7 @@ fn commands(python: &Interpreter) {
     catch.interrupt();
     crate::program::run(["postmortem", &number, "1"]).failed(1, "there is no exception 1");
     assert_eq!(subject.evaluate("unchanged()").expect("it answers"), "True");
-    let bare = "[sys.gettrace(), __import__('bdb').Breakpoint.bplist, [n for n in globals() if 'pdb' in n]]";
+    let bare = "[sys.gettrace(), __import__('bdb').Breakpoint.bplist, [n for n in globals() if '__pdb' in n]]";
     let none = subject.evaluate(bare).expect("it answers");
     assert_eq!(none, "[None, {}, []]");
     subject.is_unchanged();

@@ -30,7 +30,10 @@ def install_points(catch):
             ('logging', 'Logger.handle', 'record.exc_info', from_record),
             ('asyncio.base_events', 'BaseEventLoop.call_exception_handler', None, from_context),
             ('traceback', 'print_exception', None, from_print),
-            ('traceback', 'format_exc', None, from_format)):
+            ('traceback', 'format_exc', None, from_format),
+            # They import what they print by when there is something to print.
+            ('wsgiref.handlers', 'BaseHandler.log_exception', None, from_format),
+            ('socketserver', 'BaseServer.handle_error', None, from_format)):
         key = module + ':' + name
         if key in catch.points or modules.get(module) is None:
             continue
