@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Trace(commands::trace::Trace),
     Catch(commands::catch::Catch),
     Postmortem(commands::postmortem::Postmortem),
+    Ispy(commands::ispy::Ispy),
+    Plugin(commands::plugin::Plugin),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

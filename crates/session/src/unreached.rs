@@ -39,7 +39,11 @@ fn told(thread: &ThreadStack) -> String {
         (None, Some(name)) => format!("thread {name}"),
         (None, None) => "a thread".to_owned(),
     };
-    match (&thread.syscall, thread.frames.first()) {
+    match (thread.syscall.as_deref(), thread.frames.first()) {
+        // So the kernel names a wait that was interrupted, as by ourselves: of which call, it does not tell.
+        (Some("restart_syscall"), Some(frame)) => {
+            format!("{who} holds it in a system call, called from {}", at(frame))
+        }
         (Some(call), Some(frame)) => {
             format!("{who} holds it in `{call}`, called from {}", at(frame))
         }
