@@ -94,6 +94,16 @@ fn trace() {
 }
 
 #[test]
+fn catch() {
+    check("docs/catch.md");
+}
+
+#[test]
+fn postmortem() {
+    check("docs/postmortem.md");
+}
+
+#[test]
 fn demo() {
     check("docs/demo.md");
 }

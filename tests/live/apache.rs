@@ -45,6 +45,8 @@ def application(environ, start_response):
         open(os.path.join(run, "serving"), "w").close()
         while not os.path.exists(os.path.join(run, "go")):
             time.sleep(0.02)
+    if environ["PATH_INFO"] == "/bad":
+        raise LookupError("no such page", environ["HTTP_HOST"])
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
@@ -305,6 +307,37 @@ fn requests_are_traced() {
     let code = "[m for m in sys.modules if 'spyhole' in m], application.__code__.co_consts[1:2]";
     let ran = run(["eval", "--yes", "--json", &server.name, code]);
     assert!(!ran.data.contains("hooks_of"), "{ran:?}");
+}
+
+/// What nobody handles in the sub-interpreters of daemons is kept, and can be debugged there.
+#[test]
+fn failed_requests_are_kept() {
+    let Some(server) = Server::start("apache-catch", &Site::django(2)) else { return };
+    let mut command = spyhole();
+    command.args(["catch", "--yes", "--json", &server.name, "*", "--rate", "1000"]);
+    let mut catch = Running::start(command.stdin(Stdio::null()));
+    let mut next = || serde_json::from_str::<Value>(&catch.line()).expect("JSON");
+    // Two daemons with two interpreters each.
+    for _ in 0..4 {
+        let placed = next();
+        assert_eq!((&placed["event"], &placed["how"]), (&"placed".into(), &"unhandled".into()));
+    }
+    let answer = server.get("/bad").expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    let caught = next();
+    assert_eq!(caught["exception"]["type"], "LookupError", "{caught}");
+    assert_eq!((&caught["interpreter"], &caught["id"]), (&1.into(), &1.into()), "{caught}");
+    let place = format!("{}/1", caught["pid"]);
+    let ran = run(["catch", &place, "--print", "1"]);
+    assert!(ran.data.contains("      environ = {"), "{ran:?}");
+    let ran = run_with_input(&["postmortem", &place, "1"], "p environ['PATH_INFO']\nquit\n");
+    assert!(ran.data.ends_with("'/bad'\n"), "{ran:?}");
+    catch.signal(Signal::INT);
+    assert_eq!(catch.wait().code, 0);
+    server.serves();
+    let code = "traceback.print_exception.__code__.co_consts, logging.Logger.handle.__code__.co_consts";
+    let ran = run(["eval", &place, code]);
+    assert!(ran.code == 0 && !ran.data.contains("announce"), "{ran:?}");
 }
 
 /// Requests go on while the daemons are asked again and again, and none fails. `SPYHOLE_TEST_ATTACHES` is for a long run on

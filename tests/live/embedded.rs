@@ -13,6 +13,7 @@ use serde_json::Value;
 use spyhole_testkit::screen::Screen;
 use spyhole_testkit::{Fingerprint, Interpreter, Start, census};
 
+use crate::catch::Catch;
 use crate::program::{LIMIT, Running, eval, run, run_with_input, spyhole};
 use crate::subjects::Subject;
 
@@ -149,6 +150,23 @@ fn with_the_shared_library(python: &Interpreter) {
     let Some(library) = Library::of("with_the_shared_library", python) else { return };
     let program = Program::build("shared", python, &library, &["shared"]);
     is_served(python, program.start(python, &library));
+}
+
+/// Exceptions are kept in a C program, and debugged there.
+fn exceptions_are_kept(python: &Interpreter) {
+    let Some(library) = Library::of("exceptions_are_kept", python) else { return };
+    let program = Program::build("kept", python, &library, &["shared"]);
+    let mut subject = program.start(python, &library);
+    let pid = subject.pid();
+    let mut catch = Catch::of(pid, "__main__:fails", &[]);
+    eval(pid, "fails(3)").failed(1, "ValueError: ('embedded', 3)");
+    catch.caught("ValueError", "('embedded', 3)");
+    let ran = run_with_input(&["postmortem", &pid.to_string(), "1"], "p number + 1\n");
+    assert!(ran.data.ends_with("\n4\n"), "{ran:?}");
+    catch.interrupt();
+    let ran = eval(pid, "fails.__code__.co_consts");
+    assert!(!ran.data.contains("hook_of"), "{ran:?}");
+    assert!(subject.is_alive());
 }
 
 /// Both forms of the table by which exported symbols are found.
@@ -400,5 +418,6 @@ fn prompt_on_its_terminal(python: &Interpreter) {
     assert!(text.ends_with("went on with 7\n"), "{text}");
 }
 
+on_three! { exceptions_are_kept }
 on_all! { with_the_shared_library without_symbols prompt_on_its_terminal sub_interpreters after_its_interpreter }
 on_full_set! { with_exported_symbols with_symbols_in_the_file before_its_interpreter keeping_the_gil killed_while_it_lends }

@@ -12,6 +12,7 @@ mod served;
 mod subjects;
 
 mod apache;
+mod catch;
 mod console;
 mod containers;
 mod demo;
@@ -27,6 +28,7 @@ mod many;
 mod nothing_left;
 mod objects;
 mod pause;
+mod postmortem;
 mod refusals;
 mod reports;
 mod requests;

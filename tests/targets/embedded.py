@@ -22,6 +22,10 @@ sys.stdout.write("ready\n")
 sys.stdout.flush()
 
 
+def fails(number):
+    raise ValueError("embedded", number)
+
+
 def read():
     return sys.stdin.readline()
 

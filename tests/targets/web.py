@@ -1,8 +1,8 @@
-"""A web server with an application that never answers, and ends when its parent has ended. Usage: web.py KIND
+"""A web server with an application that never answers, and ends when its parent has ended. Usage: web.py KIND [logged]
 
 KIND is a worker class of gunicorn (sync, gthread, gevent, eventlet), or uvicorn, hypercorn, werkzeug, wsgiref.
 Truth: `ready` has the port on loopback; it listens before the server is up. Whenever the application begins to serve
-a path it writes `serving PATH`. Skips where the packages are not installed.
+a path it writes `serving PATH`. `/quick` is answered, though, and `/fail` raises; `logged`: errors are logged. Skips where the packages are not installed.
 """
 import os
 import signal
@@ -26,6 +26,11 @@ def outlived():
 
 def application(environ, start_response):
     password = "hunter2"
+    if environ["PATH_INFO"] == "/fail":
+        raise LookupError("no such page")
+    if environ["PATH_INFO"] == "/quick":
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
     say(environ["PATH_INFO"])
     parent = outlived()
     while os.getppid() == parent:
@@ -54,7 +59,8 @@ def skip(error):
 def gunicorn(fd):
     from gunicorn.app.wsgiapp import run
 
-    sys.argv = ["gunicorn", "-b", "fd://%d" % fd, "-w", "1", "-k", kind, "--threads", "4", "--log-level", "critical",
+    level = "error" if "logged" in sys.argv else "critical"
+    sys.argv = ["gunicorn", "-b", "fd://%d" % fd, "-w", "1", "-k", kind, "--threads", "4", "--log-level", level,
                 "--timeout", "300", "web:application"]
     if kind not in ("gthread", "sync"):
         __import__("gunicorn.workers.g" + kind)

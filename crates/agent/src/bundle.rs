@@ -50,6 +50,19 @@ pub const HITS: Feature =
 pub const TRACE: Feature =
     Feature { name: "trace", source: include_str!("../python/spyhole/_trace.py") };
 
+/// Exceptions that were caught, by whichever client.
+pub const KEPT: Feature =
+    Feature { name: "kept", source: include_str!("../python/spyhole/_kept.py") };
+/// The `catch` request and what belongs to it.
+pub const CATCH: Feature =
+    Feature { name: "catch", source: include_str!("../python/spyhole/_catch.py") };
+/// What sees exceptions that nobody handles.
+pub const UNHANDLED: Feature =
+    Feature { name: "unhandled", source: include_str!("../python/spyhole/_unhandled.py") };
+/// The debugger on an exception that is kept.
+pub const POSTMORTEM: Feature =
+    Feature { name: "postmortem", source: include_str!("../python/spyhole/_postmortem.py") };
+
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
 pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL];
 /// What a conversation at a prompt may need.
@@ -57,10 +70,20 @@ pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPL
 /// What watches calls and lines.
 pub const FOR_TRACE: &[Feature] =
     &[RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
+/// What keeps exceptions.
+pub const FOR_CATCH: &[Feature] = &[
+    RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, KEPT, CATCH,
+    UNHANDLED,
+];
+/// What looks into those that are kept.
+pub const FOR_KEPT: &[Feature] = &[RENDER, RAISED, CONTROL, COMPLETE, SITES, HITS, KEPT];
+/// What debugs one of them.
+pub const FOR_POSTMORTEM: &[Feature] =
+    &[RENDER, RAISED, CONTROL, COMPLETE, SITES, HITS, KEPT, POSTMORTEM];
 /// Everything there is, in the order in which it is compiled.
-pub const ALL: [Feature; 12] = [
+pub const ALL: [Feature; 16] = [
     STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE,
-    ABOUT,
+    KEPT, CATCH, UNHANDLED, POSTMORTEM, ABOUT,
 ];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a

@@ -1,11 +1,13 @@
 //! What is said on the two channels; `WIRE.md` describes each message.
 
+mod caught;
 mod control;
 mod event;
 mod fields;
 mod probe;
 mod request;
 
+pub use caught::{Ask, Caught, Kept, Watching};
 pub use control::Control;
 pub use event::Value as ValueEvent;
 pub use event::{
@@ -14,4 +16,4 @@ pub use event::{
 };
 pub use fields::MessageError;
 pub use probe::{Hit, Probe, Shown, Stats, Summary, Who};
-pub use request::{About, Complete, Eval, Load, Request, Trace};
+pub use request::{About, AboutKept, Catch, Complete, Eval, Load, Request, Trace};

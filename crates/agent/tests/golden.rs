@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::marshal::{Text, Value, decode};
 use spyhole_agent::message::{
-    About, Candidate, Candidates, Complete, Control, Eval, Event, Frame, Hello, Hit, Kind, Link,
-    Load, Output, Probe, Raised, Refused, Relation, Request, Shown, Stats, Stream, Summary, Syntax,
-    Trace, ValueEvent, Where, Who,
+    About, AboutKept, Ask, Candidate, Candidates, Catch, Caught, Complete, Control, Eval, Event,
+    Frame, Hello, Hit, Kept, Kind, Link, Load, Output, Probe, Raised, Refused, Relation, Request,
+    Shown, Stats, Stream, Summary, Syntax, Trace, ValueEvent, Watching, Where, Who,
 };
 
 fn dict(items: &[(&str, Value)]) -> Value {
@@ -71,6 +71,27 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("check", Request::Check { job: 1 }),
         ("stats", Request::Stats { job: 1 }),
         ("untrace", Request::Untrace { job: 1 }),
+        (
+            "catch",
+            Request::Catch(Catch {
+                job: 1,
+                place: "shop.cart:total".into(),
+                when: None,
+                last: 10,
+                age: 3600.0,
+                bytes: 64 << 20,
+                rate: 10.0,
+                depth: 4,
+                max: 200,
+                stay: Some(1800.0),
+            }),
+        ),
+        ("took", Request::Took { job: 1, seq: 7 }),
+        ("recheck", Request::Recheck { job: 1 }),
+        ("uncatch", Request::Uncatch { job: 1 }),
+        ("kept", Request::Kept { job: 1, what: AboutKept::Print(3) }),
+        ("postmortem", Request::Postmortem { job: 1, id: 3 }),
+        ("line", Request::Line { job: 2, text: Some("p x".into()) }),
         ("bye", Request::Bye),
     ]
 }
@@ -93,6 +114,9 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         note(),
         stats(),
         summary(),
+        caught(),
+        kept(),
+        ask(),
         bye(),
     ]
 }
@@ -222,6 +246,83 @@ fn summary() -> (&'static str, Value, Event) {
     let dropped = vec![("rate".into(), 6)];
     let summary = Summary { job: 1, passed: 9, hits: 3, dropped, failures: 1, open: 2 };
     ("summary", dict, Event::Probe(Probe::Summary(summary)))
+}
+
+fn caught() -> (&'static str, Value, Event) {
+    let link = dict(&[
+        ("type", "ValueError".into()),
+        ("message", "three".into()),
+        ("relation", Value::None),
+        ("frames", list([place("/srv/cart.py", 7, "total", 4, -1)])),
+        ("omitted", 0.into()),
+        ("syntax", Value::None),
+        ("notes", list([])),
+    ]);
+    let dict = dict(&[
+        ("ev", "caught".into()),
+        ("job", 1.into()),
+        ("seq", 3.into()),
+        ("id", 7.into()),
+        ("at", 12.5.into()),
+        ("thread", 4177.into()),
+        ("name", "worker".into()),
+        ("greenlet", Value::None),
+        ("task", Value::None),
+        ("where", "shop.cart:total".into()),
+        ("by", "function".into()),
+        ("chain", list([link])),
+        ("locals", list([list([list(["count".into(), "3".into()])])])),
+        ("stack", list([place("/srv/views.py", 9, "show", -1, -1)])),
+        ("times", 1.into()),
+        ("live", true.into()),
+    ]);
+    let frame = |file: &str, line, function: &str, columns| Frame {
+        file: file.into(),
+        line,
+        function: function.into(),
+        columns,
+    };
+    let event = Event::Caught(Box::new(Caught {
+        job: 1,
+        seq: 3,
+        id: 7,
+        at: 12.5,
+        who: Who { thread: 4177, name: Some("worker".into()), ..Who::default() },
+        place: "shop.cart:total".into(),
+        by: "function".into(),
+        chain: vec![Link {
+            type_name: "ValueError".into(),
+            message: "three".into(),
+            relation: None,
+            frames: vec![frame("/srv/cart.py", 7, "total", Some((4, None)))],
+            omitted: 0,
+            syntax: None,
+            notes: vec![],
+        }],
+        locals: vec![vec![("count".into(), "3".into())]],
+        callers: vec![frame("/srv/views.py", 9, "show", None)],
+        times: 1,
+        is_live: true,
+    }));
+    ("caught", dict, event)
+}
+
+fn kept() -> (&'static str, Value, Event) {
+    let watching = list(["*".into(), "unhandled".into(), 2.into(), 60.5.into()]);
+    let dict = dict(&[
+        ("ev", "kept".into()),
+        ("job", 1.into()),
+        ("count", 2.into()),
+        ("watching", list([watching])),
+    ]);
+    let watching =
+        vec![Watching { place: "*".into(), how: "unhandled".into(), count: 2, left: Some(60.5) }];
+    ("kept", dict, Event::Kept(Kept { job: 1, count: 2, watching }))
+}
+
+fn ask() -> (&'static str, Value, Event) {
+    let dict = dict(&[("ev", "ask".into()), ("job", 2.into()), ("prompt", "(Pdb) ".into())]);
+    ("ask", dict, Event::Ask(Ask { job: 2, prompt: "(Pdb) ".into() }))
 }
 
 fn hello() -> (&'static str, Value, Event) {
@@ -510,7 +611,7 @@ fn events_are_understood() {
 
 #[test]
 fn every_missing_or_wrong_key_is_an_error_that_names_it_or_has_a_default() {
-    const OPTIONAL: [&str; 26] = [
+    const OPTIONAL: [&str; 29] = [
         "moved",
         "hints",
         "name",
@@ -537,6 +638,9 @@ fn every_missing_or_wrong_key_is_an_error_that_names_it_or_has_a_default() {
         "duration",
         "names",
         "left",
+        "locals",
+        "watching",
+        "live",
     ];
     for (name, value, _) in events() {
         let Value::Dict(items) = &value else { unreachable!() };

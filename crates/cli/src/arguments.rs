@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),
+    Catch(commands::catch::Catch),
+    Postmortem(commands::postmortem::Postmortem),
     Ispy(commands::ispy::Ispy),
     Plugin(commands::plugin::Plugin),
     Python(commands::python::Python),

@@ -329,6 +329,12 @@ pub fn monotonic() -> std::time::Duration {
     std::time::Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
 }
 
+/// Goes on without a terminal, in a session of its own: its end, and keys typed there, are not meant for us.
+pub fn leave_terminal() {
+    // SAFETY: no arguments; it fails where we have a session of our own already.
+    unsafe { libc::setsid() };
+}
+
 /// Waits until the other side of a terminal or pipe has gone; takes no notice of what can be read.
 pub fn wait_hangup(fd: BorrowedFd<'_>) {
     loop {

@@ -235,30 +235,15 @@ impl Console {
     /// Candidates for the dotted name at the end of `text`, and where in `text` (bytes) the completed word begins.
     /// Empty while code runs, or if there is no answer within 300 ms.
     pub fn complete(&mut self, text: &str) -> (usize, Vec<Candidate>) {
-        let nothing = (text.len(), Vec::new());
         if self.serving.is_some() {
-            return nothing;
+            return (text.len(), Vec::new());
         }
-        let number = self.conversation.complete(text);
-        let deadline = Instant::now() + COMPLETION;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.conversation.next(left) {
-                Incoming::Event(Wire::Candidates(found)) if found.job == number => {
-                    let start =
-                        text.char_indices().nth(found.start).map_or(text.len(), |(at, _)| at);
-                    let names = found.names.into_iter();
-                    let candidates = names.map(|n| Candidate { name: n.name, kind: n.kind });
-                    return (start, candidates.collect());
-                }
-                Incoming::Event(Wire::Refused(refused)) if refused.job == number => return nothing,
-                Incoming::Event(other) => {
-                    let event = self.event(other);
-                    self.waiting.extend(event);
-                }
-                Incoming::Nothing | Incoming::End => return nothing,
-            }
+        let (found, others) = self.conversation.completed(text, COMPLETION);
+        for event in others {
+            let event = self.event(event);
+            self.waiting.extend(event);
         }
+        found
     }
 
     /// Leaves the process and says how it was left.

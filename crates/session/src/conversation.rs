@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use spyhole_agent::bundle::Feature;
 use spyhole_agent::frame::{Frames, frame};
-use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Request};
+use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Probe, Request};
 use spyhole_agent::{bundle, compiled};
 use spyhole_attach::{
     AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
@@ -258,6 +258,20 @@ impl<'t> Conversation<'t> {
         number
     }
 
+    /// A job that was begun by the first request.
+    pub(crate) fn began(&mut self, number: u32, code: &str) {
+        let code = code.to_owned();
+        self.jobs.insert(number, Job { code, abandoned: false, at: None, thread: 0 });
+        self.next_job = self.next_job.max(number + 1);
+    }
+
+    /// A number for a job that begins.
+    pub(crate) fn next_number(&mut self, code: &str) -> u32 {
+        let number = self.next_job;
+        self.began(number, code);
+        number
+    }
+
     /// Asks for candidates; the answer carries the number.
     pub(crate) fn complete(&mut self, text: &str) -> u32 {
         let number = self.next_job;
@@ -268,10 +282,7 @@ impl<'t> Conversation<'t> {
 
     /// Asks what a name stands for; it is answered as code is.
     pub(crate) fn about(&mut self, text: &str, source: bool) -> u32 {
-        let number = self.next_job;
-        self.next_job += 1;
-        let code = text.to_owned();
-        self.jobs.insert(number, Job { code, abandoned: false, at: None, thread: 0 });
+        let number = self.next_number(text);
         self.say(&Request::About(About { job: number, text: text.into(), source }));
         number
     }
@@ -387,6 +398,8 @@ impl<'t> Conversation<'t> {
             Event::Value(value) => drop(self.jobs.remove(&value.job)),
             Event::Raised(raised) => drop(self.jobs.remove(&raised.job)),
             Event::Exit { job, .. } => drop(self.jobs.remove(job)),
+            Event::Ask(ask) => drop(self.jobs.remove(&ask.job)),
+            Event::Probe(Probe::Unplaced { job, .. }) => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
             Event::Bye { left } => self.left.clone_from(left),
             Event::Where(place) => {

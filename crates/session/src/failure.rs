@@ -19,6 +19,9 @@ pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalEr
 /// The type name of a failure that is no answer where others answered.
 pub(crate) const NOT_INITIALISED: &str = "NotInitialised";
 
+/// The type name of one that says that a module is not there.
+pub(crate) const NOT_LOADED: &str = "NotLoaded";
+
 /// Why a process could not be attached to.
 pub(crate) fn of_attach(attach: &AttachError) -> EvalError {
     use AttachError as A;

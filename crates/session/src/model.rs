@@ -38,7 +38,7 @@ pub struct ProcessRow {
     pub interpreters: Option<u32>,
     /// `gunicorn worker`, `mod_wsgi daemon`, ...; `None` if it is nothing known.
     pub kind: Option<String>,
-    /// Which of `asyncio`, `eventlet` and `gevent` any of its interpreters has loaded.
+    /// Which of `asyncio`, `eventlet` and `gevent` any of its interpreters has loaded; `spyhole` while we are in it.
     pub loaded: Vec<String>,
     /// The application groups that mod_wsgi gave its interpreters.
     pub groups: Vec<String>,

@@ -85,11 +85,10 @@ pub struct Ended {
 impl Ended {
     /// The module that was asked for is not there.
     pub fn is_not_loaded(&self) -> bool {
-        self.outcome.as_ref().is_err_and(|error| error.type_name == NOT_LOADED)
+        self.outcome.as_ref().is_err_and(|error| error.type_name == failure::NOT_LOADED)
     }
 }
 
-const NOT_LOADED: &str = "NotLoaded";
 const JOB: u32 = 1;
 /// How often it is looked whether the user has had enough.
 const LOOK: Duration = Duration::from_millis(20);
@@ -351,9 +350,9 @@ fn ended(conversation: Conversation<'_>, outcome: Result<Option<Summary>, EvalEr
     Ended { place, outcome, left }
 }
 
-fn unplaced(place: Place, kind: &str, message: String, hints: Vec<String>) -> EvalError {
+pub(crate) fn unplaced(place: Place, kind: &str, message: String, hints: Vec<String>) -> EvalError {
     let (kind, name) = match kind {
-        "not-loaded" => (ErrorKind::Raised, NOT_LOADED),
+        "not-loaded" => (ErrorKind::Raised, failure::NOT_LOADED),
         "not-found" => (ErrorKind::Raised, "NotFound"),
         "refused" => (ErrorKind::AccessDenied, "Refused"),
         _ => (ErrorKind::Usage, "Usage"),
@@ -383,7 +382,7 @@ fn passing(hit: message::Hit) -> Hit {
 }
 
 /// A moment of the monotonic clock. A process in another time namespace has another one; then it is now.
-fn wall_clock(at: Duration) -> SystemTime {
+pub(crate) fn wall_clock(at: Duration) -> SystemTime {
     const PLAUSIBLE: Duration = Duration::from_secs(7 * 24 * 3600);
     let now = SystemTime::now();
     match spyhole_proc::sys::monotonic().checked_sub(at) {

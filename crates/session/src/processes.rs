@@ -149,12 +149,27 @@ fn row(process: &Process, kind: Kind, users: Option<&Users>) -> ProcessRow {
         interpreters: u32::try_from(inside.len()).ok().filter(|count| *count > 0),
         interpreter_list: None,
         kind: known.map(|kind| of_a_pair(process, kind)),
-        loaded: loops.into_iter().filter(|one| has(one)).map(str::to_owned).collect(),
+        loaded: loops
+            .into_iter()
+            .filter(|one| has(one))
+            .chain(is_entered(process.pid).then_some("spyhole"))
+            .map(str::to_owned)
+            .collect(),
         groups: named.filter(|name| !name.is_empty()).collect(),
         look: look(process.pid, kind),
         ask: ask(process.pid, kind),
         cmdline,
     }
+}
+
+/// Somebody of ours is in it: the stub names its threads, which are the newest ones.
+fn is_entered(pid: i32) -> bool {
+    const LOOKED_AT: usize = 64;
+    let is_ours = |tid: &i32| {
+        std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).is_ok_and(|name| name == b"spyhole\n")
+    };
+    let threads = tasks::ids(pid).unwrap_or_default();
+    threads.iter().rev().take(LOOKED_AT).any(|tid| *tid != pid && is_ours(tid))
 }
 
 const PYPY: &str = "it runs PyPy, not CPython";

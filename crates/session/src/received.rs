@@ -85,6 +85,11 @@ fn link(link: &message::Link, code: &str, name: &str) -> Raised {
     }
 }
 
+/// The program's own exceptions.
+pub(crate) fn links(links: &[message::Link]) -> Vec<Raised> {
+    links.iter().map(|one| link(one, "", "\0")).collect()
+}
+
 /// A frame of the program's own code.
 pub(crate) fn place(frame: &message::Frame) -> TraceFrame {
     self::frame(frame, "", "\0")

@@ -244,7 +244,7 @@ def attempt(job):
     # (Python/errors.c, _PyErr_SetObject).
     caught = None
     try:
-        execute(job)
+        job['run'](job)
     except BaseException as error:
         caught = error
     if caught is not None:
@@ -276,8 +276,12 @@ def settle(job):
 
 
 def op_eval(request):
-    number, ident = request['job'], stub_ident()
-    job = {'id': number, 'request': request, 'begun': False, 'event': None, 'kind': 'syntax', 'since': stub_now()}
+    return run_job({'id': request['job'], 'request': request, 'run': execute, 'begun': False, 'event': None,
+                    'kind': 'syntax', 'since': stub_now()})
+
+
+def run_job(job):
+    number, ident = job['id'], stub_ident()
     running[number] = ident, stub_tid()
     captured[ident] = number
     claims[number] = True

@@ -404,6 +404,17 @@ def caught_body(node):
     return head + declared + [wrapper]
 
 
+def announced_body(node, condition):
+    # The body as it is, after a call with the arguments where `condition`,
+    # over their names, is true.
+    head, declared, rest = body_parts(node)
+    call = template('try:\n if 1: ("spyhole seen" if 1 else 0)(%s)\nexcept "spyhole Exception": pass' %
+                    parameters_tuple(node), node.lineno)
+    if condition is not None:
+        call[0].body[0].test = expression(condition, node.lineno)[0]
+    return head + declared + call + rest
+
+
 def marked_body(node, wanted, condition):
     # The body with a call before one of its statements.
     line = wanted.lineno

@@ -1,5 +1,6 @@
 //! What the agent says. Its texts may hold anything: whoever shows them escapes them.
 
+use super::caught::{self, Ask, Caught, Kept};
 use super::fields::{Fields, MessageError};
 use super::probe::Probe;
 use crate::marshal;
@@ -25,6 +26,12 @@ pub enum Event {
     Refused(Refused),
     /// Something that a probe has to tell.
     Probe(Probe),
+    /// An exception that is kept.
+    Caught(Box<Caught>),
+    /// What is kept, after those that were asked for.
+    Kept(Kept),
+    /// The debugger wants a line.
+    Ask(Ask),
     /// Those of the names that were asked about that are loaded modules.
     Loaded {
         names: Vec<String>,
@@ -230,6 +237,9 @@ impl Event {
             name @ ("probed" | "hit" | "note" | "stats" | "summary") => {
                 Event::Probe(Probe::of(name, dict)?)
             }
+            "caught" => Event::Caught(Box::new(caught::caught(fields("caught"))?)),
+            "kept" => Event::Kept(caught::kept(fields("kept"))?),
+            "ask" => Event::Ask(caught::ask(fields("ask"))?),
             "loaded" => Event::Loaded { names: fields("loaded").texts("names")? },
             "bye" => Event::Bye { left: fields("bye").texts("left")? },
             other => Event::Unknown(other.chars().take(100).collect()),
@@ -247,6 +257,9 @@ impl Event {
             Event::Where(place) => Some(place.job),
             Event::Refused(refused) => Some(refused.job).filter(|job| *job != 0),
             Event::Probe(probe) => Some(probe.job()),
+            Event::Caught(caught) => Some(caught.job),
+            Event::Kept(kept) => Some(kept.job),
+            Event::Ask(ask) => Some(ask.job),
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
@@ -258,7 +271,9 @@ impl Event {
     /// Whether its job goes on after it.
     pub fn kind(&self) -> EventKind {
         match self {
-            Event::Output(_) | Event::Where(_) | Event::Probe(_) => EventKind::Progress,
+            Event::Output(_) | Event::Where(_) | Event::Probe(_) | Event::Caught(_) => {
+                EventKind::Progress
+            }
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }
@@ -336,7 +351,7 @@ fn raised(fields: Fields<'_>) -> Result<Raised, MessageError> {
     })
 }
 
-fn link(fields: Fields<'_>) -> Result<Link, MessageError> {
+pub(super) fn link(fields: Fields<'_>) -> Result<Link, MessageError> {
     let relation = match fields.optional_text("relation")?.as_deref() {
         None => None,
         Some("cause") => Some(Relation::Cause),

@@ -31,8 +31,74 @@ pub enum Request {
     Untrace {
         job: u32,
     },
+    /// Keep the exceptions that leave a function, or that nobody handles.
+    Catch(Catch),
+    /// The client has taken the exceptions of this job up to a number.
+    Took {
+        job: u32,
+        seq: i64,
+    },
+    /// Let go what is too old, and look whether the name still means the same function.
+    Recheck {
+        job: u32,
+    },
+    /// Stop keeping, and sum up.
+    Uncatch {
+        job: u32,
+    },
+    /// About what is kept in the interpreter, by whichever client.
+    Kept {
+        job: u32,
+        what: AboutKept,
+    },
+    /// The debugger on an exception that is kept.
+    Postmortem {
+        job: u32,
+        id: u32,
+    },
+    /// A line for the debugger; `None`: the end of the input.
+    Line {
+        job: u32,
+        text: Option<Text>,
+    },
     /// Undo everything and end.
     Bye,
+}
+
+/// Which exceptions are to be kept, and how many of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Catch {
+    pub job: u32,
+    /// `module:function`, `file:line`, or `*` for what nobody handles.
+    pub place: String,
+    /// Only those for which this expression is true.
+    pub when: Option<String>,
+    /// How many are kept.
+    pub last: u32,
+    /// For how many seconds each.
+    pub age: f64,
+    /// How much memory they may hold, as far as that can be told.
+    pub bytes: u64,
+    /// How many are kept in a second at most.
+    pub rate: f64,
+    /// How deep values are shown, and with how many characters.
+    pub depth: u32,
+    pub max: usize,
+    /// It stays for so many seconds when nobody looks, until it is stopped.
+    pub stay: Option<f64>,
+}
+
+/// What a client wants of that which is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AboutKept {
+    List,
+    /// One, with its locals.
+    Print(u32),
+    Discard(u32),
+    /// Let all go; what watches goes on.
+    Reset,
+    /// End what was left behind to go on watching.
+    Stop,
 }
 
 /// What is to be told of.
@@ -149,6 +215,34 @@ impl Request {
             Request::Check { job } => of_job("check", *job),
             Request::Stats { job } => of_job("stats", *job),
             Request::Untrace { job } => of_job("untrace", *job),
+            Request::Catch(catch) => catch.items(),
+            Request::Took { job, seq } => {
+                vec![("op", "took".into()), ("job", i64::from(*job).into()), ("seq", (*seq).into())]
+            }
+            Request::Recheck { job } => of_job("recheck", *job),
+            Request::Uncatch { job } => of_job("uncatch", *job),
+            Request::Kept { job, what } => {
+                let (what, id) = match what {
+                    AboutKept::List => ("list", 0),
+                    AboutKept::Print(id) => ("print", *id),
+                    AboutKept::Discard(id) => ("discard", *id),
+                    AboutKept::Reset => ("reset", 0),
+                    AboutKept::Stop => ("stop", 0),
+                };
+                let mut items = of_job("kept", *job);
+                items.extend([("what", what.into()), ("id", i64::from(id).into())]);
+                items
+            }
+            Request::Postmortem { job, id } => {
+                let mut items = of_job("postmortem", *job);
+                items.push(("id", i64::from(*id).into()));
+                items
+            }
+            Request::Line { job, text: line } => {
+                let mut items = of_job("line", *job);
+                items.push(("text", line.as_ref().map_or(Value::None, text)));
+                items
+            }
             Request::Bye => vec![("op", "bye".into())],
         })
     }
@@ -183,6 +277,24 @@ impl Trace {
             ("limit", i64::try_from(self.limit).unwrap_or(i64::MAX).into()),
             ("rate", self.rate.into()),
             ("stats", self.stats.into()),
+        ]
+    }
+}
+
+impl Catch {
+    fn items(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("op", "catch".into()),
+            ("job", i64::from(self.job).into()),
+            ("where", self.place.as_str().into()),
+            ("when", self.when.as_deref().map_or(Value::None, Value::from)),
+            ("last", i64::from(self.last).into()),
+            ("age", self.age.into()),
+            ("bytes", i64::try_from(self.bytes).unwrap_or(i64::MAX).into()),
+            ("rate", self.rate.into()),
+            ("depth", i64::from(self.depth).into()),
+            ("max", i64::try_from(self.max).unwrap_or(i64::MAX).into()),
+            ("stay", self.stay.map_or(Value::None, Value::from)),
         ]
     }
 }

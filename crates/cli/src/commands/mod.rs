@@ -1,5 +1,6 @@
 //! One file a command: its arguments, its run, its examples. A new one is a file and a line in `arguments::Command`.
 
+pub(crate) mod catch;
 pub(crate) mod close;
 pub(crate) mod console;
 pub(crate) mod demo;
@@ -10,6 +11,7 @@ pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod ispy;
 mod looks;
+pub(crate) mod postmortem;
 pub(crate) mod plugin;
 pub(crate) mod ps;
 pub(crate) mod python;
@@ -54,6 +56,8 @@ pub(crate) fn run() -> u8 {
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Trace(command) => (command.run(&terminal), command.json),
+        Command::Catch(command) => (command.run(&terminal), command.json),
+        Command::Postmortem(command) => (command.run(&terminal), false),
         Command::Ispy(command) => (command.run(&terminal), false),
         Command::Plugin(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),

@@ -73,7 +73,7 @@ pub(crate) struct Trace {
     entry: Entry,
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
         _ => Err(format!("`{text}` is not a number of passings in a second")),

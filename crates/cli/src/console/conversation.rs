@@ -17,6 +17,8 @@ pub(crate) enum Wants {
     More,
     /// One line for the code that runs.
     Answer,
+    /// A command of a debugger.
+    Command,
 }
 
 pub(crate) trait Conversation: Send {

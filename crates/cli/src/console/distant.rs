@@ -154,7 +154,7 @@ impl Conversation for Distant {
         self.closed = self.wants != Wants::Code;
         self.statements = match self.wants {
             Wants::Code => statements(code),
-            Wants::More | Wants::Answer => VecDeque::from([lines(code)]),
+            Wants::More | Wants::Answer | Wants::Command => VecDeque::from([lines(code)]),
         };
         if let Some(line) = self.next_line() {
             // That the other side has gone is heard next.

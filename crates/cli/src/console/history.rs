@@ -26,6 +26,12 @@ pub(crate) fn file_for(cmdline: &[String]) -> io::Result<Option<PathBuf>> {
     prepare(&folder, &application(cmdline)).map(Some)
 }
 
+/// The same for commands of a debugger.
+pub(crate) fn for_debugger(cmdline: &[String]) -> io::Result<Option<PathBuf>> {
+    let Some(folder) = folder() else { return Ok(None) };
+    prepare(&folder, &format!("pdb-{}", application(cmdline))).map(Some)
+}
+
 /// A private folder and a private file in it, both owned by whoever runs this: under `sudo` the home can be somebody
 /// else's, who could let a link lead anywhere.
 fn prepare(folder: &Path, name: &str) -> io::Result<PathBuf> {

@@ -2,6 +2,7 @@
 
 mod commands;
 pub(crate) mod conversation;
+pub(crate) mod debugger;
 pub(crate) mod distant;
 pub(crate) mod editor;
 mod files;

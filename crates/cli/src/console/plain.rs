@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use spyhole_session::Cancel;
+use spyhole_session::postmortem::PROMPT;
 
 use super::conversation::Wants;
 use super::editor::{Editor, Input};
@@ -127,6 +128,7 @@ impl<Source: Lines> Editor for PlainEditor<Source> {
         loop {
             let prompt = match wants {
                 Wants::Answer => "",
+                Wants::Command => PROMPT,
                 Wants::Code if code.is_empty() => ">>> ",
                 Wants::Code | Wants::More => "... ",
             };

@@ -16,6 +16,7 @@ use reedline::{
 };
 use spyhole_session::console::Event;
 use spyhole_session::model::Candidate;
+use spyhole_session::postmortem::PROMPT;
 
 use super::commands;
 use super::conversation::{Conversation, Wants};
@@ -178,6 +179,7 @@ impl Prompt for PythonPrompt {
         Cow::Borrowed(match self.0 {
             Wants::Code => ">>> ",
             Wants::More => "... ",
+            Wants::Command => PROMPT,
             // The question stands above it.
             Wants::Answer => "",
         })

@@ -90,6 +90,14 @@ impl<Talk: Conversation> Shell<Talk> {
         self
     }
 
+    /// As `run`, after a job that the other side has begun by itself.
+    pub(crate) fn run_after(&self, editor: &mut dyn Editor, job: u32) -> Result<Ended, Failure> {
+        match self.wait(job)?.over {
+            Some(ended) => Ok(ended),
+            None => self.run(editor),
+        }
+    }
+
     /// Reads and runs until the end of the input, `exit()`, or the end of the process.
     pub(crate) fn run(&self, editor: &mut dyn Editor) -> Result<Ended, Failure> {
         loop {

@@ -1,6 +1,7 @@
 //! Models become text, or JSON. Only `terminal` writes.
 
 pub(crate) mod answers;
+pub(crate) mod catch;
 pub(crate) mod clock;
 pub(crate) mod difference;
 pub(crate) mod doctor;

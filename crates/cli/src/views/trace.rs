@@ -20,7 +20,7 @@ pub(crate) struct Shows {
 }
 
 impl Shows {
-    fn value<'a>(self, name: &str, text: &'a str) -> &'a str {
+    pub(super) fn value<'a>(self, name: &str, text: &'a str) -> &'a str {
         if !self.secrets && is_secret(name) { REDACTED } else { text }
     }
 }
@@ -36,7 +36,7 @@ pub(crate) fn fine(seconds: f64) -> String {
     format!("{number:.digits$} {unit}")
 }
 
-fn who(who: &Who) -> String {
+pub(super) fn who(who: &Who) -> String {
     let thread = match &who.name {
         Some(name) => flat(name).into_owned(),
         None => format!("thread {}", who.thread),
@@ -152,7 +152,7 @@ pub(crate) fn summary(ended: &Ended) -> Text {
     text
 }
 
-fn reason(word: &str) -> &str {
+pub(super) fn reason(word: &str) -> &str {
     match word {
         "rate" => "over the rate",
         "limit" => "over the limit",
@@ -194,7 +194,7 @@ pub(crate) fn hit_json(place: Place, hit: &Hit, shows: Shows) -> Json {
     })
 }
 
-fn frame(frame: &TraceFrame) -> Json {
+pub(super) fn frame(frame: &TraceFrame) -> Json {
     json!({"function": frame.function, "file": frame.file, "line": frame.line})
 }
 

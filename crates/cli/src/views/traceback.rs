@@ -14,9 +14,24 @@ pub(crate) fn text(error: &EvalError) -> String {
         write_headline(&mut text, &error.type_name, &error.message);
         return text;
     }
-    for (index, raised) in error.traceback.iter().enumerate() {
-        write_raised(&mut text, raised);
-        if index + 1 < error.traceback.len() {
+    write_chain(&mut text, &error.traceback, None);
+    text
+}
+
+/// The whole chain, with what `below` gives under each frame of the last exception.
+pub(crate) fn with_frames(chain: &[Raised], below: &dyn Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    write_chain(&mut text, chain, Some(below));
+    text
+}
+
+type Below<'a> = Option<&'a dyn Fn(usize) -> String>;
+
+fn write_chain(text: &mut String, chain: &[Raised], below: Below<'_>) {
+    for (index, raised) in chain.iter().enumerate() {
+        let is_last = index + 1 == chain.len();
+        write_raised(text, raised, below.filter(|_| is_last));
+        if !is_last {
             text.push_str(match raised.relation {
                 Some(Relation::Cause) => {
                     "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -25,7 +40,6 @@ pub(crate) fn text(error: &EvalError) -> String {
             });
         }
     }
-    text
 }
 
 /// The last line of the traceback: `ValueError: too late`.
@@ -48,10 +62,18 @@ fn write_headline(text: &mut String, type_name: &str, message: &str) {
     text.push('\n');
 }
 
-fn write_raised(text: &mut String, raised: &Raised) {
+fn write_raised(text: &mut String, raised: &Raised, below: Below<'_>) {
     if !raised.frames.is_empty() {
         text.push_str("Traceback (most recent call last):\n");
-        write_frames(text, &raised.frames);
+        match below {
+            None => write_frames(text, &raised.frames),
+            Some(below) => {
+                for (index, frame) in raised.frames.iter().enumerate() {
+                    write_frame(text, frame);
+                    text.push_str(&below(index));
+                }
+            }
+        }
     }
     if let Some(place) = &raised.syntax {
         write_syntax(text, place);
