@@ -335,7 +335,8 @@ fn failed_requests_are_kept() {
     catch.signal(Signal::INT);
     assert_eq!(catch.wait().code, 0);
     server.serves();
-    let code = "traceback.print_exception.__code__.co_consts, logging.Logger.handle.__code__.co_consts";
+    let code =
+        "traceback.print_exception.__code__.co_consts, logging.Logger.handle.__code__.co_consts";
     let ran = run(["eval", &place, code]);
     assert!(ran.code == 0 && !ran.data.contains("announce"), "{ran:?}");
 }

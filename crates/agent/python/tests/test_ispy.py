@@ -241,6 +241,39 @@ class Sessions(Case):
         self.assertIn('ZeroDivisionError', error)
         self.assertIn('left %d as it was' % app.pid, error)
 
+    def test_the_debugger_in_an_unprepared_process(self):
+        app = self.app()
+        shell = subprocess.Popen([PROGRAM, 'ispy', str(app.pid), '--transcript', '--no-history'], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        self.addCleanup(shell.kill)
+        prompt = b'(debugger:%d) ' % app.pid
+
+        def type(text, until):
+            shell.stdin.write(text)
+            heard = b''
+            while not heard.endswith(until):
+                ready, _, _ = select.select([shell.stdout], [], [], PATIENCE)
+                data = os.read(shell.stdout.fileno(), 4096) if ready else b''
+                if not data:
+                    self.fail('%r: %r, %r' % (text, heard, shell.stderr.read() if ready else None))
+                heard += data
+            return heard.decode()
+
+        type(b'!debugger\ninsert __main__:function\nlist\n', b'\n__main__:function\n')
+        self.assertEqual(app.ask('call function'), 'called')
+        told = type(b'tracebacks\n', b'}\n')
+        self.assertIn("{'__main__:function': <exception 1: RuntimeError: xxx>}\n", told)
+        told = type(b'print __main__:function\n', b'xxx\n')
+        self.assertIn("    raise RuntimeError('xxx')\n", told)
+        told = type(b'debug __main__:function\nsecret_number + 1\n', b'43\n')
+        self.assertIn("-> raise RuntimeError('xxx')\n", told)
+        told = type(b'q\ndiscard __main__:function\ntracebacks\nremove __main__:function\nlist\nhelp exit\n', b'the process.\n')
+        self.assertIn('{}\n', told)
+        self.assertNotIn('\n__main__:function\n', told)
+        out, error = shell.communicate()
+        self.assertEqual(shell.returncode, 0, error)
+        self.assertIn('left %d as it was' % app.pid, error.decode())
+
     def test_several_clients_at_once(self):
         app = self.app()
         first = socket.socket(socket.AF_UNIX)

@@ -3,6 +3,7 @@
 mod inside;
 mod local;
 pub(super) mod outside;
+mod probes;
 mod remote;
 
 use std::io::IsTerminal;

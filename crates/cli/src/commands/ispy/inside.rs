@@ -1,12 +1,12 @@
 //! The levels on a process that nobody prepared: the same commands, from outside.
 
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use spyhole_session::console::Console as Session;
 use spyhole_session::target::Target;
 
 use super::outside::{self, PLUGINS};
+use super::probes::Probes;
 use super::{Shell, listed};
 use crate::arguments::Entry;
 use crate::audit;
@@ -36,11 +36,23 @@ const INSIDE: [&str; 3] = ["exit", "help", "prompt"];
 type Level = Option<(&'static str, &'static [outside::Command])>;
 
 pub(super) fn run(shell: &mut Shell<'_>, target: Target, entry: &Entry) -> Result<(), Failure> {
-    let target = Rc::new(target);
+    let target = Arc::new(target);
+    let mut probes = Probes::new(&target, entry.reach());
+    let ended = talk(shell, &target, entry, &mut probes);
+    probes.close(shell);
+    ended
+}
+
+fn talk(
+    shell: &mut Shell<'_>,
+    target: &Arc<Target>,
+    entry: &Entry,
+    probes: &mut Probes,
+) -> Result<(), Failure> {
     let mut level: Level = None;
     let mut prompts = true;
     loop {
-        offer(shell, level);
+        offer(shell, level, &probes.names());
         let prompt = match prompts {
             true => format!("({}:{}) ", level.map_or("ispyd", |(name, _)| name), target.pid),
             false => String::new(),
@@ -59,10 +71,17 @@ pub(super) fn run(shell: &mut Shell<'_>, target: Target, entry: &Entry) -> Resul
         let rest_words: Vec<&str> = rest.iter().map(String::as_str).collect();
         let own = level.is_some_and(|(_, commands)| commands.iter().any(|(name, ..)| name == word));
         match (word.as_str(), rest_words.as_slice()) {
-            ("console", []) if own => console(shell, &target, entry)?,
+            ("console", []) if own => console(shell, target, entry)?,
+            (command, _) if own && level.is_some_and(|(name, _)| name == "debugger") => {
+                match probes.obey(shell, command, rest) {
+                    Ok(()) => {}
+                    Err(failure) if failure.kind == Kind::Gone => return shell.ended(failure),
+                    Err(failure) => shell.told(&failure),
+                }
+            }
             (command, _) if own => {
                 let plugin = level.map_or("", |(name, _)| name);
-                match outside::answer(&target, plugin, command, rest, entry, shell.terminal.width())
+                match outside::answer(target, plugin, command, rest, entry, shell.terminal.width())
                 {
                     Ok(answer) => {
                         shell.terminal.data(&answer.text)?;
@@ -117,7 +136,7 @@ fn names(level: Level) -> Vec<&'static str> {
     names
 }
 
-fn offer(shell: &Shell<'_>, level: Level) {
+fn offer(shell: &Shell<'_>, level: Level, points: &[String]) {
     let owned =
         |names: Vec<&str>| -> Vec<String> { names.into_iter().map(str::to_owned).collect() };
     let plugins: Vec<&str> = PLUGINS.iter().map(|(name, ..)| *name).collect();
@@ -125,11 +144,15 @@ fn offer(shell: &Shell<'_>, level: Level) {
     if level.is_none() {
         commands.extend(plugins.iter().map(|name| format!("!{name}")));
     }
-    let after = vec![
+    let mut after = vec![
         ("help", owned(names(level))),
         ("shell", owned(plugins)),
         ("prompt", owned(vec!["on", "off"])),
     ];
+    if level.is_some_and(|(name, _)| name == "debugger") {
+        let of_points = ["debug", "discard", "print", "remove"];
+        after.extend(of_points.map(|command| (command, points.to_vec())));
+    }
     shell.offer(Listed { commands, after });
 }
 
@@ -157,7 +180,7 @@ fn help(shell: &mut Shell<'_>, level: Level, topics: &[&str]) -> Result<(), Fail
 }
 
 /// A Python prompt inside the process, out of the same input.
-fn console(shell: &mut Shell<'_>, target: &Rc<Target>, entry: &Entry) -> Result<(), Failure> {
+fn console(shell: &mut Shell<'_>, target: &Arc<Target>, entry: &Entry) -> Result<(), Failure> {
     audit::record(audit::Entry { pids: &[target.pid], level: "ask", command: "ispy", code: None });
     let session = match Session::open(target, &entry.reach()) {
         Ok(session) => session,

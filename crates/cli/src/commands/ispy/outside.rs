@@ -23,7 +23,25 @@ use crate::views::{leaving, requests};
 /// A command: its name, what it takes, what it does.
 pub(super) type Command = (&'static str, &'static str, &'static str);
 
-pub(super) const PLUGINS: [(&str, &str, &[Command]); 3] = [
+pub(super) const PLUGINS: [(&str, &str, &[Command]); 4] = [
+    (
+        "debugger",
+        "Exceptions that leave a function are kept, and pdb looks into them later.",
+        &[
+            ("debug", "debug NAME", "pdb on the last traceback of a probe point; `q` leaves it."),
+            ("discard", "discard NAME", "Forgets the last traceback of a probe point."),
+            (
+                "insert",
+                "insert NAME",
+                "Keeps the exceptions that leave the function NAME, which is MODULE:FUNCTION or MODULE:CLASS.METHOD.",
+            ),
+            ("list", "list", "The probe points."),
+            ("print", "print NAME", "Prints the last traceback of a probe point."),
+            ("remove", "remove NAME", "Takes a probe point out, with what it has kept."),
+            ("reset", "reset", "Forgets all that was kept. The probe points stay."),
+            ("tracebacks", "tracebacks", "The last traceback of each probe point."),
+        ],
+    ),
     (
         "process",
         "The process: its id, its user, its folder.",
