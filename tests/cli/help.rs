@@ -13,8 +13,21 @@ fn of_the_program() {
 #[test]
 fn of_each_command() {
     for command in [
-        "ps", "stack", "get", "requests", "report", "doctor", "eval", "console", "trace", "catch",
-        "postmortem", "python", "close", "demo", "help",
+        "ps",
+        "stack",
+        "get",
+        "requests",
+        "report",
+        "doctor",
+        "eval",
+        "console",
+        "trace",
+        "catch",
+        "postmortem",
+        "python",
+        "close",
+        "demo",
+        "help",
     ] {
         let ran = run(&[command, "--help"]);
         assert_eq!((ran.code, ran.talk.as_str()), (0, ""));

@@ -429,7 +429,8 @@ fn requests(python: &Interpreter, kind: &str) {
     let ask = |path: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port as u16)).expect("it listens");
         stream.set_read_timeout(Some(LIMIT)).expect("it can be set");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("it is there");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
