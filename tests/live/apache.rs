@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use spyhole_testkit::screen::Screen;
 use spyhole_testkit::target::Signal;
 
 use crate::meanwhile::{all_of_them, ask, client, heard};
-use crate::program::{LIMIT, Ran, run, run_with_input, spyhole};
+use crate::program::{LIMIT, Ran, Running, run, run_with_input, spyhole};
 
 mod server;
 mod shell;

@@ -19,6 +19,7 @@ STALE = 60                      # seconds
 GREETED_WITHIN = 3              # seconds
 GREETING_LONGEST = 100          # bytes
 WHAT = 'local console'
+CODE = {'eval': 'code', 'line': 'text', 'trace': 'when', 'catch': 'when'}     # requests that bring code, and where
 
 start_thread = _places.original('_thread', 'start_new_thread')
 allocate_lock = _places.original('_thread', 'allocate_lock')
@@ -333,7 +334,7 @@ class Session(object):
         import marshal
         try:
             request = marshal.loads(frame[4:])
-            code = request.get('code') if request.get('op') == 'eval' else None
+            code = request.get(CODE.get(request.get('op')))
         except (ValueError, TypeError, EOFError, AttributeError):
             return True             # the agent says what it thinks of it
         if not isinstance(code, str):

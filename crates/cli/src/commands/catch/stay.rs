@@ -103,15 +103,13 @@ pub(super) fn behind(terminal: &Terminal, targets: &[Target], request: &Request)
                     line["text"] = plain(&view::aside(place, &heard, false)).into();
                 }
             }
-            Heard::Failed(error) => {
-                if error.type_name != "NotLoaded" {
-                    let failed = failure(place, error);
-                    failures.push(Some(failed.kind));
-                    line = Some(json!({
-                        "event": "failed", "pid": place.pid, "interpreter": place.interpreter,
-                        "text": plain(&failed.text()),
-                    }));
-                }
+            Heard::Failed(error) if error.type_name != "NotLoaded" => {
+                let failed = failure(place, error);
+                failures.push(Some(failed.kind));
+                line = Some(json!({
+                    "event": "failed", "pid": place.pid, "interpreter": place.interpreter,
+                    "text": plain(&failed.text()),
+                }));
             }
             Heard::Settled if !placed.is_empty() => {
                 settled = true;
