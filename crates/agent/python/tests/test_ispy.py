@@ -199,7 +199,6 @@ class Sessions(Case):
         self.assertEqual(self.replay('readme-1.txt', app, self.ini), (0, ''))
         threads = len(os.listdir('/proc/%d/task' % app.pid))
         self.assertEqual(app.ask('call function'), 'called')
-        self.assertEqual(app.ask('call function'), 'called')
         self.assertEqual(self.replay('readme-2.txt', app, self.ini), (0, ''))
         # With the last probe point goes what kept watch.
         self.assertLess(len(os.listdir('/proc/%d/task' % app.pid)), threads)
