@@ -263,7 +263,7 @@ class Sessions(Case):
         told = type(b'tracebacks\n', b'}\n')
         self.assertIn("{'__main__:function': <exception 1: RuntimeError: xxx>}\n", told)
         told = type(b'print __main__:function\n', b'xxx\n')
-        self.assertIn("    raise RuntimeError('xxx')\n", told)
+        self.assertIn(', line 37, in function\nRuntimeError: xxx\n', told)
         told = type(b'debug __main__:function\nsecret_number + 1\n', b'43\n')
         self.assertIn("-> raise RuntimeError('xxx')\n", told)
         told = type(b'q\ndiscard __main__:function\ntracebacks\nremove __main__:function\nlist\nhelp exit\n', b'the process.\n')
