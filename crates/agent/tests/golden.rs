@@ -9,10 +9,13 @@ use std::path::PathBuf;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::marshal::{Text, Value, decode};
 use spyhole_agent::message::{
-    About, AboutKept, Ask, Candidate, Candidates, Catch, Caught, Complete, Control, Eval, Event,
-    Frame, Hello, Hit, Kept, Kind, Link, Load, Output, Probe, Raised, Refused, Relation, Request,
-    Shown, Stats, Stream, Summary, Syntax, Trace, ValueEvent, Watching, Where, Who,
+    About, AboutKept, Candidate, Candidates, Catch, Complete, Control, Eval, Event, Frame, Hello,
+    Hit, Kind, Link, Load, Output, Probe, Raised, Refused, Relation, Request, Shown, Stats, Stream,
+    Summary, Syntax, Trace, ValueEvent, Where, Who,
 };
+
+#[path = "golden/exceptions.rs"]
+mod exceptions;
 
 fn dict(items: &[(&str, Value)]) -> Value {
     Value::Dict(items.iter().map(|(name, value)| (Value::from(*name), value.clone())).collect())
@@ -114,9 +117,9 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         note(),
         stats(),
         summary(),
-        caught(),
-        kept(),
-        ask(),
+        exceptions::caught(),
+        exceptions::kept(),
+        exceptions::ask(),
         bye(),
     ]
 }
@@ -246,83 +249,6 @@ fn summary() -> (&'static str, Value, Event) {
     let dropped = vec![("rate".into(), 6)];
     let summary = Summary { job: 1, passed: 9, hits: 3, dropped, failures: 1, open: 2 };
     ("summary", dict, Event::Probe(Probe::Summary(summary)))
-}
-
-fn caught() -> (&'static str, Value, Event) {
-    let link = dict(&[
-        ("type", "ValueError".into()),
-        ("message", "three".into()),
-        ("relation", Value::None),
-        ("frames", list([place("/srv/cart.py", 7, "total", 4, -1)])),
-        ("omitted", 0.into()),
-        ("syntax", Value::None),
-        ("notes", list([])),
-    ]);
-    let dict = dict(&[
-        ("ev", "caught".into()),
-        ("job", 1.into()),
-        ("seq", 3.into()),
-        ("id", 7.into()),
-        ("at", 12.5.into()),
-        ("thread", 4177.into()),
-        ("name", "worker".into()),
-        ("greenlet", Value::None),
-        ("task", Value::None),
-        ("where", "shop.cart:total".into()),
-        ("by", "function".into()),
-        ("chain", list([link])),
-        ("locals", list([list([list(["count".into(), "3".into()])])])),
-        ("stack", list([place("/srv/views.py", 9, "show", -1, -1)])),
-        ("times", 1.into()),
-        ("live", true.into()),
-    ]);
-    let frame = |file: &str, line, function: &str, columns| Frame {
-        file: file.into(),
-        line,
-        function: function.into(),
-        columns,
-    };
-    let event = Event::Caught(Box::new(Caught {
-        job: 1,
-        seq: 3,
-        id: 7,
-        at: 12.5,
-        who: Who { thread: 4177, name: Some("worker".into()), ..Who::default() },
-        place: "shop.cart:total".into(),
-        by: "function".into(),
-        chain: vec![Link {
-            type_name: "ValueError".into(),
-            message: "three".into(),
-            relation: None,
-            frames: vec![frame("/srv/cart.py", 7, "total", Some((4, None)))],
-            omitted: 0,
-            syntax: None,
-            notes: vec![],
-        }],
-        locals: vec![vec![("count".into(), "3".into())]],
-        callers: vec![frame("/srv/views.py", 9, "show", None)],
-        times: 1,
-        is_live: true,
-    }));
-    ("caught", dict, event)
-}
-
-fn kept() -> (&'static str, Value, Event) {
-    let watching = list(["*".into(), "unhandled".into(), 2.into(), 60.5.into()]);
-    let dict = dict(&[
-        ("ev", "kept".into()),
-        ("job", 1.into()),
-        ("count", 2.into()),
-        ("watching", list([watching])),
-    ]);
-    let watching =
-        vec![Watching { place: "*".into(), how: "unhandled".into(), count: 2, left: Some(60.5) }];
-    ("kept", dict, Event::Kept(Kept { job: 1, count: 2, watching }))
-}
-
-fn ask() -> (&'static str, Value, Event) {
-    let dict = dict(&[("ev", "ask".into()), ("job", 2.into()), ("prompt", "(Pdb) ".into())]);
-    ("ask", dict, Event::Ask(Ask { job: 2, prompt: "(Pdb) ".into() }))
 }
 
 fn hello() -> (&'static str, Value, Event) {

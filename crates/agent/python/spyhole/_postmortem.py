@@ -265,6 +265,11 @@ def debugger_class(base, talk):
             Not here: the program goes on by itself."""
             self.error('the program goes on by itself, and can not be run again')
 
+        def do_debug(self, argument):
+            """debug
+            Not here: its debugger of its own would take hold of the program's terminal."""
+            self.error('one debugger in another would import readline; use `!expression`')
+
         do_restart = do_run
 
     def ask_here(prompt=''):

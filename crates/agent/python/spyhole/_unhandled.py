@@ -92,9 +92,11 @@ def from_print(given):
     for thing in given:
         if type(thing).__name__ == 'StringIO':
             return None                     # made into a text, and not told
+    # The exception itself may not know its traceback, as in mod_wsgi.
+    traces = [thing for thing in given if type(thing).__name__ == 'traceback']
     for thing in given:
         if issubclass(type(thing), BaseException):
-            return 'print', thing, None
+            return 'print', thing, traces[0] if traces else None
     return None
 
 
