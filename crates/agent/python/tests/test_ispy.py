@@ -105,17 +105,18 @@ def talk(path, text):
     """What a plain client gets for its lines."""
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(PATIENCE)
-    client.connect(path)
-    client.sendall(text.encode())
-    client.shutdown(socket.SHUT_WR)
     heard = b''
-    while True:
-        data = client.recv(1 << 16)
-        if not data:
-            break
-        heard += data
-    client.close()
-    return heard.decode()
+    try:
+        client.connect(path)
+        client.sendall(text.encode())
+        client.shutdown(socket.SHUT_WR)
+        while True:
+            data = client.recv(1 << 16)
+            if not data:
+                return heard.decode()
+            heard += data
+    finally:
+        client.close()
 
 
 class Case(unittest.TestCase):
