@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -202,7 +203,10 @@ class Sessions(Case):
         self.assertEqual(app.ask('call function'), 'called')
         self.assertEqual(self.replay('readme-2.txt', app, self.ini), (0, ''))
         # With the last probe point goes what kept watch.
-        self.assertLess(len(os.listdir('/proc/%d/task' % app.pid)), threads)
+        deadline = time.monotonic() + PATIENCE
+        while len(os.listdir('/proc/%d/task' % app.pid)) >= threads:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
         app.ask('request /orders')
         self.assertEqual(self.replay('readme-3.txt', app, self.ini), (0, ''))
         app.end()
