@@ -443,19 +443,23 @@ fn loaded_anew(python: &Interpreter) {
     subject.is_unchanged();
 }
 
-/// A trace function of somebody else goes on, and is told of.
+/// A trace function of somebody else goes on, and is told of; so does a profiler.
 fn beside_a_debugger(python: &Interpreter) {
     let mut subject = traced(python);
-    let pid = subject.pid();
-    subject.ask("exec threading.settrace(lambda *event: None)").expect("it answers");
-    let mut subject = subject.again();
-    let (mut trace, placed) = Trace::start(pid, "__main__:plain", &[]);
-    let notes = placed["notes"].to_string();
-    assert!(notes.contains("a trace function is set there"), "{placed}");
-    subject.evaluate("plain(1)").expect("it answers");
-    trace.call();
-    trace.interrupt();
-    subject.is_unchanged();
+    for (kind, said) in
+        [("settrace", "a trace function is"), ("setprofile", "a profile function is")]
+    {
+        subject.ask("exec threading.settrace(None)").expect("it answers");
+        subject.ask(&format!("exec threading.{kind}(lambda *event: None)")).expect("it answers");
+        subject = subject.again();
+        let (mut trace, placed) = Trace::start(subject.pid(), "__main__:plain", &[]);
+        let notes = placed["notes"].to_string();
+        assert!(notes.contains(&format!("{said} set there")), "{placed}");
+        subject.evaluate("plain(1)").expect("it answers");
+        trace.call();
+        trace.interrupt();
+        subject.is_unchanged();
+    }
 }
 
 /// Code goes in and out again and again while threads run it.

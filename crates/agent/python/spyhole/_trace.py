@@ -117,7 +117,11 @@ def hooks_of(trace):
             pass
 
     enter.spyhole_probe = passing.spyhole_probe = [trace.exchange]
-    trace.hook_codes = [one.__code__ for one in (enter, result, raised, left, failed, passing)]
+    for hook in enter, result, raised, left, failed, passing:
+        # Code of its own, for `drain` to know the hooks of this trace from
+        # those of another, which threads may be in at any time.
+        hook.__code__ = with_parts(hook.__code__)
+        trace.hook_codes.append(hook.__code__)
     return {'spyhole enter': enter, 'spyhole result': result, 'spyhole raised': raised, 'spyhole left': left,
             'spyhole failed': failed, 'spyhole passing': passing, 'spyhole Exception': Exception,
             'spyhole GeneratorExit': GeneratorExit, 'spyhole BaseException': BaseException,
@@ -441,11 +445,25 @@ def others_that_watch():
         names = [name for name in (watch.get_tool(number) for number in range(6)) if name and name != 'spyhole']
         if names:
             return 'sys.monitoring is used by %s there, which goes on' % ', '.join(exact(name, 50) for name in names)
+    # What new threads get; and what a frame of a running one tells, for the
+    # function itself is its thread's alone.
     threading = modules.get('threading')
-    hook = getattr(threading, '_trace_hook', None)
-    if hook is not None:
-        return 'a trace function is set there (%s), which goes on' % exact(getattr(hook, '__module__', None) or '?', 50)
+    for kind in 'trace', 'profile':
+        hook = getattr(threading, '_%s_hook' % kind, None)
+        if hook is not None:
+            return 'a %s function is set there (%s), which goes on' % (kind, origin_of(hook))
+    need('lines')
+    for frame in running_frames():
+        hook = frame.f_trace
+        if hook is not None:
+            return 'a trace function is set there (%s), which goes on' % origin_of(hook)
     return None
+
+
+def origin_of(hook):
+    hook = getattr(hook, 'func', hook)          # functools.partial
+    name = getattr(hook, '__module__', None) or type(hook).__module__
+    return exact(name if type(name) is str else '?', 50)
 
 
 def remove(trace):
