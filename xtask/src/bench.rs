@@ -1,6 +1,6 @@
 //! `cargo xtask bench ask|stack|look|trace`: how long we take, beside other tools that take turns with us in the same run.
 //!
-//! `--pairs N`, `--write`. It knows which measurements there are, and when a machine is quiet enough for them.
+//! `--pairs N`, `--write`; `--only 3.11` for `trace`. It knows which measurements there are, and when a machine is quiet enough for them.
 
 mod adapter;
 mod ask;
@@ -41,11 +41,13 @@ fn disturbed(load: f64) -> bool {
 struct Options {
     pairs: usize,
     write: bool,
+    /// Of this version alone.
+    only: Option<String>,
 }
 
 impl Options {
     fn parse(words: &[String], pairs: usize) -> Result<Self> {
-        let mut options = Self { pairs, write: false };
+        let mut options = Self { pairs, write: false, only: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -57,7 +59,10 @@ impl Options {
                         bail!("no pairs, no figures");
                     }
                 }
-                _ => bail!("no option `{word}`; there are `--pairs N` and `--write`"),
+                "--only" => options.only = Some(words.next().context("no version")?.clone()),
+                _ => {
+                    bail!("no option `{word}`; there are `--pairs N`, `--write` and `--only MINOR`")
+                }
             }
         }
         Ok(options)
