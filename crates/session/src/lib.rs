@@ -13,12 +13,14 @@ mod conversation;
 mod deadlocks;
 #[cfg(feature = "die")]
 pub mod die;
+pub mod doctor;
 pub mod door;
 pub mod evaluate;
 mod failure;
 mod holding;
 mod hubs;
 pub mod interpreters;
+pub mod ispy;
 mod later;
 pub mod live;
 pub mod locals;
