@@ -127,5 +127,46 @@ fn the_gil_is_waited_for(python: &Interpreter) {
     }
 }
 
-on_all! { who_waits_for_whom the_gil_is_waited_for }
+/// What the main thread is in, in C, while it holds the GIL.
+fn named_in_c(python: &Interpreter, how: &str) -> Value {
+    let target = Start::new(python, "gil_in_c").args([how]).start().expect("the target starts");
+    // It said `ready` on its way into the call, and is named when it got there.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let process = look(&target);
+        let mut threads = list(&process["interpreters"][0]["threads"]).iter();
+        let holder = threads.find(|thread| thread["holds_gil"] == true);
+        let own = holder.filter(|thread| thread["name"] == "MainThread").cloned();
+        let is_there = own.as_ref().is_some_and(|own| {
+            let innermost = own["frames"][0]["function"].as_str();
+            !own["in_c"].is_null() && matches!(innermost, Some("held" | "match" | "prefixmatch"))
+        });
+        if let Some(own) = own.filter(|_| is_there) {
+            let said = run(["stack", &target.pid().to_string()]).data;
+            let name = own["in_c"]["function"].as_str().unwrap_or_default();
+            assert!(said.contains(&format!("holds the GIL in {name}")), "{said}");
+            return own["in_c"].clone();
+        }
+        assert!(Instant::now() < deadline, "{process:#}");
+    }
+}
+
+fn a_function_in_c_is_named(python: &Interpreter) {
+    let version = python.full_version();
+    let class = if python.version >= (3, 7, 0) { "re.Pattern" } else { "_sre.SRE_Pattern" };
+    let method = if python.version >= (3, 15, 0) { "prefixmatch" } else { "match" };
+    for (how, name) in
+        [("match", &*format!("{class}.{method}")), ("power", "pow"), ("chain", "max")]
+    {
+        assert_eq!(named_in_c(python, how)["function"], name, "{version}: {how}");
+    }
+    for (how, name) in [("call", "clock_nanosleep"), ("library", "lfind")] {
+        let told = named_in_c(python, how);
+        assert_eq!((&told["function"], &told["symbol"]), (&Value::Null, &name.into()), "{version}");
+        let file = told["file"].as_str().unwrap_or_default();
+        assert!(file.contains("/libc.so.6") || file.contains("/libc-2."), "{version}: {told}");
+    }
+}
+
+on_all! { who_waits_for_whom the_gil_is_waited_for a_function_in_c_is_named }
 on_full_set! { a_stopped_one_tells_it_too }

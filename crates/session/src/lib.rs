@@ -24,6 +24,7 @@ pub mod live;
 pub mod locals;
 pub mod model;
 mod names;
+mod natives;
 pub mod objects;
 mod pause;
 pub mod probes;

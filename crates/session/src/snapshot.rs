@@ -28,7 +28,7 @@ use crate::pause::{Moment, View};
 use crate::resolving::{Done, Named, Plan, Share};
 use crate::sources::Sources;
 use crate::waiting::{self, Waiting};
-use crate::{awaiting, deadlocks, failure, interpreters, requests, target::Target};
+use crate::{awaiting, deadlocks, failure, interpreters, natives, requests, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +154,9 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
         again,
         |share, named, memory| share.all(named, memory),
     );
+    let reader = Reader { memory: &moment.memory, layout: &view.layout, types: &types };
+    let places = (moment.interpreters.as_slice(), moment.standing.as_slice());
+    natives::tell(&opened, reader, &view.maps, &live, places, &mut stacks.interpreters);
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
