@@ -307,6 +307,8 @@ enum Rule {
 struct Row {
     /// The frame's address: a register and a distance; `None`: a formula.
     frame: Option<(usize, i64)>,
+    /// It is code of the procedure linkage table, which pushes a word at this place of each 16 bytes.
+    linkage: Option<u64>,
     rules: [Rule; REGISTERS],
 }
 
@@ -376,9 +378,11 @@ impl Row {
                 (_, 0x0d) => self.frame.as_mut()?.0 = usize::try_from(bytes.unsigned()?).ok()?,
                 (_, 0x0e) => self.frame.as_mut()?.1 = bytes.unsigned()? as i64,
                 (_, 0x0f) => {
-                    let length = bytes.unsigned()?;
-                    bytes.skip(length)?;
+                    let length = usize::try_from(bytes.unsigned()?).ok()?;
+                    let formula = bytes.0.get(..length)?;
+                    bytes.0 = &bytes.0[length..];
                     self.frame = None;
+                    self.linkage = linkage(formula);
                 }
                 (_, 0x10 | 0x16) => {
                     let register = bytes.unsigned()?;
@@ -421,8 +425,16 @@ impl Row {
 
     /// The registers of the caller; `None` at the outermost call, or where they cannot be told.
     fn caller(&self, here: &Registers, stack: &StackCopy) -> Option<Registers> {
-        let (register, distance) = self.frame?;
-        let frame = (*here.0.get(register)?)?.wrapping_add(distance as u64);
+        let frame = match (self.frame, self.linkage) {
+            (Some((register, distance)), _) => {
+                (*here.0.get(register)?)?.wrapping_add(distance as u64)
+            }
+            (None, Some(pushed)) => {
+                let pushes = here.0[RIP]? & 15 >= pushed;
+                here.0[RSP]?.wrapping_add(if pushes { 16 } else { 8 })
+            }
+            (None, None) => return None,
+        };
         if frame <= here.0[RSP]? {
             return None;
         }
@@ -440,6 +452,18 @@ impl Row {
         }
         caller[RSP] = Some(frame);
         caller[RIP].is_some().then_some(Registers(caller))
+    }
+}
+
+/// The formula that linkers write for the procedure linkage table, `rsp + 8 + ((rip & 15 >= N) << 3)`: its N.
+fn linkage(formula: &[u8]) -> Option<u64> {
+    /// `DW_OP_lit0`
+    const LITERAL: u8 = 0x30;
+    match formula {
+        [0x77, 8, 0x80, 0, 0x3f, 0x1a, number, 0x2a, 0x33, 0x24, 0x22] => {
+            number.checked_sub(LITERAL).map(u64::from).filter(|number| *number < 16)
+        }
+        _ => None,
     }
 }
 

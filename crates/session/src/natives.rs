@@ -99,18 +99,26 @@ impl<'a> Natives<'a> {
     /// `None` if it is in Python's own evaluation, or nothing is known of where it is.
     fn of(&mut self, standing: &Standing, frame: Option<&RawFrame>) -> Option<NativeCall> {
         let calls = self.unwinder.calls(standing.registers, &standing.stack);
-        let runs_python = |call: &Call| {
-            self.evaluation.as_ref().is_some_and(|evaluation| evaluation.contains(&call.at))
-        };
-        let calls: Vec<Call> = calls.into_iter().take_while(|call| !runs_python(call)).collect();
+        let inner = calls.iter().take_while(|call| !self.runs_python(call)).count();
+        let calls = &calls[..inner];
         let innermost = calls.first()?;
-        let function = frame.and_then(|frame| self.called(frame, &calls));
+        let function = frame.and_then(|frame| self.called(frame, calls));
         let named = calls.iter().find_map(|call| Some((call, self.symbol(call.at)?)));
         let (call, symbol) = match named {
             Some((call, symbol)) => (call, Some(symbol)),
             None => (innermost, None),
         };
         Some(NativeCall { function, symbol, file: self.file(call.at) })
+    }
+
+    /// Whether a call is in the function that runs Python's code, or in the part of it that compilers put elsewhere since it
+    /// is seldom needed: that jumps into the midst of the other.
+    fn runs_python(&self, call: &Call) -> bool {
+        let Some(evaluation) = &self.evaluation else { return false };
+        let is_within =
+            |target: &Address| evaluation.contains(target) && *target != evaluation.start;
+        evaluation.contains(&call.at)
+            || call.function.as_ref().is_some_and(|code| self.jumps(code).iter().any(is_within))
     }
 
     /// The function that the innermost frame called.
@@ -120,30 +128,54 @@ impl<'a> Natives<'a> {
         reader.native_name(&native)
     }
 
+    /// Whether it has not returned: it is one of the calls, or its last act was a jump to the outermost ones, which then
+    /// have its place on the stack.
     fn runs(&mut self, native: &Native, calls: &[Call]) -> bool {
+        /// Functions that are looked at for jumps: one ends in the next, which ends in another.
+        const LOOKED_AT: usize = 24;
+        const OUTERMOST: usize = 6;
         let Some(code) = self.unwinder.function(native.code) else { return false };
-        calls.iter().any(|call| code.contains(&call.at)) || self.ends_in(&code, calls)
+        if calls.iter().any(|call| code.contains(&call.at)) {
+            return true;
+        }
+        let outer = calls.iter().rev().take(OUTERMOST);
+        let outer: Vec<Address> =
+            outer.filter_map(|call| Some(call.function.as_ref()?.start)).collect();
+        let mut codes = vec![code];
+        let mut index = 0;
+        while let Some(code) = codes.get(index).cloned() {
+            index += 1;
+            for target in self.jumps(&code) {
+                if outer.contains(&target) {
+                    return true;
+                }
+                // A function is entered at its beginning; parts of one are not.
+                if codes.len() < LOOKED_AT
+                    && codes.iter().all(|known| !known.contains(&target))
+                    && let Some(next) = self.unwinder.function(target)
+                    && next.start == target
+                {
+                    codes.push(next);
+                }
+            }
+        }
+        false
     }
 
-    /// Whether its last act is a jump to one of the outermost calls, which then has its place on the stack.
-    fn ends_in(&self, code: &Range<Address>, calls: &[Call]) -> bool {
+    /// Where code jumps to that lies outside of it.
+    fn jumps(&self, code: &Range<Address>) -> Vec<Address> {
         const CODE_AT_MOST: u64 = 4096;
-        const OUTERMOST: usize = 3;
         /// `jmp` with a distance of 4 bytes.
         const JUMP: u8 = 0xe9;
         let length = (code.end.0 - code.start.0).min(CODE_AT_MOST) as usize;
         let bytes = self.reader.memory.bytes(code.start, length).unwrap_or_default();
-        let targets = bytes.windows(5).enumerate().filter(|(_, window)| window[0] == JUMP);
-        let targets = targets.filter_map(|(at, window)| {
+        let jumps = bytes.windows(5).enumerate().filter(|(_, window)| window[0] == JUMP);
+        let targets = jumps.filter_map(|(at, window)| {
             let distance = i32::from_le_bytes(window[1..].try_into().ok()?);
             let next = code.start.plus(at as u64 + 5);
             Some(Address(next.0.wrapping_add(i64::from(distance) as u64)))
         });
-        let begins = |target: Address| {
-            let mut outer = calls.iter().rev().take(OUTERMOST);
-            outer.any(|call| call.function.as_ref().is_some_and(|of| of.start == target))
-        };
-        targets.into_iter().any(begins)
+        targets.filter(|target| !code.contains(target)).collect()
     }
 
     /// The function of a symbol that an instruction belongs to.

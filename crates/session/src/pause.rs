@@ -11,7 +11,7 @@ use std::time::Duration;
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
 use spyhole_cpython::threads::{self, Descriptor, THREADS_AT_MOST, ThreadState};
-use spyhole_cpython::{Layout, Opened};
+use spyhole_cpython::{Layout, Opened, Reader, Types};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::tracer::Tracer;
@@ -63,6 +63,16 @@ impl<M> Moment<M> {
             torn: false,
             not_paused: None,
             frozen: None,
+        }
+    }
+}
+
+impl<M: ReadMemory> Moment<M> {
+    /// Takes the frames out that the interpreter made for itself.
+    pub(crate) fn forget_own(&mut self, layout: &Layout, types: &Types) {
+        let reader = Reader { memory: &self.memory, layout, types };
+        for thread in self.interpreters.iter_mut().flat_map(|one| &mut one.threads) {
+            reader.forget_own(&mut thread.stack.frames);
         }
     }
 }

@@ -141,6 +141,7 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
     if moment.interpreters.is_empty() {
         return Err(AttachError::without_interpreter(pid, &live, &opened));
     }
+    moment.forget_own(&view.layout, &types);
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
     let later = Cached::new(live);
     let again = Some(&later as &dyn ReadMemory);
@@ -184,10 +185,11 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
         let reader = Reader { memory: &memory, layout: &view.layout, types: &types };
         Candidates::of(&reader, &view, process, maps)
     };
-    let moment = view.still(process);
+    let mut moment = view.still(process);
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
+    moment.forget_own(&view.layout, &types);
     let plan = locals.map(|wanted| Plan { wanted, changes: false });
     Ok(resolve(
         &opened,

@@ -135,3 +135,18 @@ fn damaged_tables_end_the_calls() {
         }
     }
 }
+
+#[test]
+fn the_linkage_table_has_a_formula_of_its_own() {
+    let formula = [0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22];
+    assert_eq!((linkage(&formula), linkage(&formula[1..])), (Some(11), None));
+    let row = Row { linkage: Some(11), ..Row::default() };
+    let mut row = row;
+    row.rules[RIP] = Rule::Saved(-8);
+    let stack =
+        StackCopy { at: Address(0x1000), bytes: (0..4_u64).flat_map(u64::to_le_bytes).collect() };
+    for (code, frame, returns) in [(0x5006, 0x1008, 0), (0x500b, 0x1010, 1)] {
+        let caller = row.caller(&Registers::told(Address(0x1000), Address(code)), &stack).unwrap();
+        assert_eq!((caller.0[RSP], caller.0[RIP]), (Some(frame), Some(returns)));
+    }
+}
