@@ -124,30 +124,39 @@ impl<'a> Natives<'a> {
     /// The function that the innermost frame called.
     fn called(&mut self, frame: &RawFrame, calls: &[Call]) -> Option<String> {
         let reader = self.reader;
-        let native = reader.natives(frame).into_iter().find(|native| self.runs(native, calls))?;
-        reader.native_name(&native)
+        // What a function in C calls may have been left on the value stack, too: the outermost is Python's.
+        let mut outermost: Option<(usize, Native)> = None;
+        for native in reader.natives(frame) {
+            if let Some(index) = self.runs(&native, calls)
+                && outermost.as_ref().is_none_or(|(known, _)| index > *known)
+            {
+                outermost = Some((index, native));
+            }
+        }
+        reader.native_name(&outermost?.1)
     }
 
-    /// Whether it has not returned: it is one of the calls, or its last act was a jump to the outermost ones, which then
-    /// have its place on the stack.
-    fn runs(&mut self, native: &Native, calls: &[Call]) -> bool {
+    /// The place of a function that has not returned: it is one of the calls, or its last act was a jump to one of the
+    /// outermost, which then has its place on the stack.
+    fn runs(&mut self, native: &Native, calls: &[Call]) -> Option<usize> {
         /// Functions that are looked at for jumps: one ends in the next, which ends in another.
         const LOOKED_AT: usize = 24;
         const OUTERMOST: usize = 6;
-        let Some(code) = self.unwinder.function(native.code) else { return false };
-        if calls.iter().any(|call| code.contains(&call.at)) {
-            return true;
+        let code = self.unwinder.function(native.code)?;
+        if let Some(index) = calls.iter().rposition(|call| code.contains(&call.at)) {
+            return Some(index);
         }
-        let outer = calls.iter().rev().take(OUTERMOST);
-        let outer: Vec<Address> =
-            outer.filter_map(|call| Some(call.function.as_ref()?.start)).collect();
+        let outer = calls.iter().enumerate().rev().take(OUTERMOST);
+        let outer: Vec<(usize, Address)> = outer
+            .filter_map(|(index, call)| Some((index, call.function.as_ref()?.start)))
+            .collect();
         let mut codes = vec![code];
         let mut index = 0;
         while let Some(code) = codes.get(index).cloned() {
             index += 1;
             for target in self.jumps(&code) {
-                if outer.contains(&target) {
-                    return true;
+                if let Some((index, _)) = outer.iter().find(|(_, start)| *start == target) {
+                    return Some(*index);
                 }
                 // A function is entered at its beginning; parts of one are not.
                 if codes.len() < LOOKED_AT
@@ -159,7 +168,7 @@ impl<'a> Natives<'a> {
                 }
             }
         }
-        false
+        None
     }
 
     /// Where code jumps to that lies outside of it.
