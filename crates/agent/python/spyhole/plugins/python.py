@@ -97,10 +97,13 @@ def threads():
     return _plugins.Answer(found, text + '\n')
 
 
+OURS = 'spyhole.manager', 'spyhole._session', 'spyhole._inner'
+
+
 def is_ours(frame):
     while frame.f_back is not None:
         frame = frame.f_back
-    return frame.f_globals is vars(sys.modules.get('spyhole.manager', _plugins))
+    return any(frame.f_globals is vars(sys.modules[name]) for name in OURS if name in sys.modules)
 
 
 def console(shell):
