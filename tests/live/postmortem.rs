@@ -9,10 +9,20 @@ use crate::catch::{Catch, raising};
 use crate::program::{Ran, Running, run_with_input, spyhole};
 use crate::subjects::Subject;
 
+const COMMANDS: &str = "p self, limit\nup\np item.number * 2\n!mine = 6\np mine\nwhere\nb checked\n\
+         p __import__('sys').stdin.readline()\nanswer\ninteract\nnumber + 1\nfor x in 'ab': print(x)\n\n\
+         print(open('/proc/self/comm').read())\nquit\n";
+
 /// A process that has pdb already, with one exception that is kept.
 fn subject(python: &Interpreter) -> (Subject, Catch) {
     let mut subject = raising(python);
     subject.ask("exec import pdb, code").expect("it answers");
+    // What the first session makes for good is there before.
+    let mut catch = Catch::of(subject.pid(), "__main__:checked", &[]);
+    subject.evaluate("work(5)").expect("it answers");
+    catch.caught("ValueError", "('too many', 5)");
+    debugged(subject.pid(), COMMANDS);
+    catch.interrupt();
     let mut subject = subject.again().by_threads(6);
     let mut catch = Catch::of(subject.pid(), "__main__:checked", &[]);
     subject.evaluate("work(5)").expect("it answers");
@@ -51,12 +61,7 @@ impl Open {
 fn commands(python: &Interpreter) {
     let (mut subject, catch) = subject(python);
     let pid = subject.pid();
-    let ran = debugged(
-        pid,
-        "p self, limit\nup\np item.number * 2\n!mine = 6\np mine\nwhere\nb checked\n\
-         p __import__('sys').stdin.readline()\nanswer\ninteract\nnumber + 1\nfor x in 'ab': print(x)\n\n\
-         print(open('/proc/self/comm').read())\nquit\n",
-    );
+    let ran = debugged(pid, COMMANDS);
     let said = |text: &str| assert!(ran.data.contains(text), "`{text}` is not in {ran:?}");
     said("(<Item 5>, 2)\n");
     said("\n10\n");
@@ -84,9 +89,9 @@ fn commands(python: &Interpreter) {
     catch.interrupt();
     crate::program::run(["postmortem", &number, "1"]).failed(1, "there is no exception 1");
     assert_eq!(subject.evaluate("unchanged()").expect("it answers"), "True");
-    let bare = "[sys.gettrace(), __import__('bdb').Breakpoint.bplist, [n for n in globals() if '__pdb' in n]]";
+    let bare = "[sys.gettrace(), __import__('bdb').Breakpoint.bplist, [n for n in globals() if '__pdb' in n], hasattr(__import__('builtins'), '_')]";
     let none = subject.evaluate(bare).expect("it answers");
-    assert_eq!(none, "[None, {}, []]");
+    assert_eq!(none, "[None, {}, [], False]");
     subject.is_unchanged();
 }
 

@@ -28,6 +28,7 @@ pub mod live;
 pub mod locals;
 pub mod model;
 mod names;
+mod natives;
 pub mod objects;
 mod pause;
 pub mod postmortem;

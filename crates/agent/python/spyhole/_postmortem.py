@@ -12,6 +12,7 @@ PROMPT = '(Pdb) '
 CONVENIENT = '__pdb_convenience_variables'      # in the globals of frames (Lib/pdb.py, 3.12 on)
 
 dead = None                 # the session
+shown_nothing = object()
 
 
 class Talk(object):
@@ -141,6 +142,7 @@ def obey(number, work):
     talk.job, talk.ident, talk.busy = number, stub_ident(), True
     reader, out = talk.reader, talk.out
     before = sys.stdin, getattr(sys, 'stdout', None), sys.displayhook
+    shown = builtins.__dict__.get('_', shown_nothing)
     reader.spyhole[0], out.spyhole[0] = before[0], before[1]
     job = {'id': number, 'run': lambda job: one_step(talk, job, work), 'begun': False, 'event': None,
            'kind': 'raised', 'since': stub_now(), 'request': {'code': ''}}
@@ -153,6 +155,10 @@ def obey(number, work):
             sys.stdout = before[1]
         if getattr(sys.displayhook, '__self__', None) is talk.pdb is not None:
             sys.displayhook = before[2]
+        if shown is shown_nothing:          # `interact` shows values as a prompt does
+            builtins.__dict__.pop('_', None)
+        else:
+            builtins._ = shown
         if sys.gettrace() is not None:
             sys.settrace(None)
         talk.busy = False
