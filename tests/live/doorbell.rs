@@ -21,7 +21,7 @@ fn consoles_on_sockets(python: &Interpreter) {
 }
 
 fn shells_of_commands(python: &Interpreter) {
-    python_tests(python, "test_ispy.py");
+    python_tests(python, "test_ispy*.py");
 }
 
 fn python_tests(python: &Interpreter, file: &str) {
