@@ -13,8 +13,8 @@ fn of_the_program() {
 #[test]
 fn of_each_command() {
     for command in [
-        "ps", "stack", "get", "requests", "report", "eval", "console", "trace", "python", "close",
-        "demo", "help",
+        "ps", "stack", "get", "requests", "report", "doctor", "eval", "console", "trace", "python",
+        "close", "demo", "help",
     ] {
         let ran = run(&[command, "--help"]);
         assert_eq!((ran.code, ran.talk.as_str()), (0, ""));
@@ -43,7 +43,8 @@ fn of_nothing_known() {
     assert_eq!(ran.code, 2);
     assert_eq!(
         ran.talk,
-        "error: there is no help on `frobnication\\x1b[2J`; topics are targets, doors, ptrace, exit-codes\n\n\
+        "error: there is no help on `frobnication\\x1b[2J`; topics are targets, doors, ptrace, containers, \
+         opt-out, traces, exit-codes\n\n\
          hint: spyhole help\n"
     );
 }

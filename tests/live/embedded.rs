@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -279,6 +279,70 @@ fn keeping_the_gil(python: &Interpreter) {
     assert_eq!(subject.wait_exit(LIMIT).expect("it ends").code(), Some(0));
 }
 
+/// Interpreters that the program made itself: each is asked and named, one is ended while a console is in it, and the
+/// program goes on to its end.
+fn sub_interpreters(python: &Interpreter) {
+    let Some(library) = Library::of("sub_interpreters", python) else { return };
+    let program = Program::build("places", python, &library, &["shared"]);
+    let mut subject = program.start_as("places", "embedded", python, &library).by_threads(6);
+    let pid = subject.pid();
+    let ran = run(["eval", &pid.to_string(), "shop.place", "--json"]);
+    let report = ran.json();
+    let places: Vec<_> = report["answers"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|answer| (answer["interpreter"].as_i64().unwrap_or(0), answer["repr"].clone()))
+        .collect();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let expected = [(1, "0".into()), (2, "1".into()), (3, "2".into())];
+    assert_eq!(places, expected, "{report:#}");
+    assert_eq!(report["not_loaded"], serde_json::json!([format!("{pid}/0")]), "{report:#}");
+    let at = |number: i32| format!("{pid}/{number}");
+    run(["eval", &at(2), "shop.place, __name__"]).gave("(1, '__main__')\n");
+    run(["eval", &at(0), "answer"]).gave("42\n");
+    run(["eval", &at(7), "1"]).failed(2, "has no interpreter");
+    let typed = "x = shop.place\nx + 1\nimport _thread; _thread.get_ident() > 0\n";
+    let ran = run_with_input(&["console", &at(3), "--no-history"], typed);
+    assert_eq!((ran.code, ran.data.as_str()), (0, "3\nTrue\n"), "{ran:?}");
+    let ran = run(["eval", &at(1), "while True: pass", "--timeout", "200ms"]);
+    ran.failed(1, "timed out after 200ms");
+    ran.left(pid);
+    subject.is_unchanged();
+    // One is ended while a console rests in it, and one while code runs in it, which is waited for; 3.6 has no means to.
+    let ended = if python.minor() == "3.6" { &[1][..] } else { &[1, 0] };
+    let consoles: Vec<_> = ended
+        .iter()
+        .map(|number| {
+            let mut command = spyhole();
+            command.args(["console", &at(number + 1), "--no-history"]).stdin(Stdio::piped());
+            let mut console = Running::start(&mut command);
+            if *number == 0 {
+                // Exit functions that code of ours calls itself wait for nobody; ours is there again afterwards.
+                console.write("import atexit, time; atexit._run_exitfuncs()\n");
+                console.write("for i in [print('on')] * 3000: time.sleep(0.01)\n\n");
+            } else {
+                console.write("print('on')\n");
+            }
+            assert_eq!(console.line(), "on");
+            console
+        })
+        .collect();
+    assert_eq!(subject.ask("").expect("it goes on"), "listening");
+    for number in ended {
+        assert_eq!(subject.ask(&number.to_string()).expect("it goes on"), "done");
+    }
+    for console in consoles {
+        let ran = console.wait();
+        assert!(matches!(ran.code, 0 | 1 | 5), "{ran:?}");
+    }
+    // Interpreters of 3.6 have no numbers of their own: they are counted.
+    let left = if python.minor() == "3.6" { 2 } else { 3 };
+    run(["eval", &at(left), "shop.place"]).gave("2\n");
+    subject.close_stdin();
+    assert_eq!(subject.wait_exit(LIMIT).expect("it ends").code(), Some(0));
+}
+
 /// Whoever had it lent may die at any moment: it comes home by itself.
 fn killed_while_it_lends(python: &Interpreter) {
     let Some(library) = Library::of("killed_while_it_lends", python) else { return };
@@ -336,5 +400,5 @@ fn prompt_on_its_terminal(python: &Interpreter) {
     assert!(text.ends_with("went on with 7\n"), "{text}");
 }
 
-on_all! { with_the_shared_library without_symbols prompt_on_its_terminal after_its_interpreter }
+on_all! { with_the_shared_library without_symbols prompt_on_its_terminal sub_interpreters after_its_interpreter }
 on_full_set! { with_exported_symbols with_symbols_in_the_file before_its_interpreter keeping_the_gil killed_while_it_lends }

@@ -1,27 +1,10 @@
 //! A program comes to its end while we are in it: with the exit code and the output that it has without us.
 
-use std::process::Stdio;
-
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::{Interpreter, Start, Target, census};
 
+use crate::meanwhile::{Agent, WITH_AGENTS, ask, client, heard, times};
 use crate::program::{LIMIT, Running, spyhole};
-
-/// What the agent does when the end comes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Agent {
-    /// Nobody is in it: what the others are compared with.
-    Absent,
-    Idle,
-    /// Runs Python without end.
-    Busy,
-    /// Sleeps in C for longer than the program lives.
-    Asleep,
-    /// Has been asked for something, and waits for the GIL, which the program keeps.
-    Waiting,
-}
-
-const AGENTS: [Agent; 4] = [Agent::Idle, Agent::Busy, Agent::Asleep, Agent::Waiting];
 
 /// How the program ends: what it is told, or a signal.
 const WAYS: [&str; 8] =
@@ -37,32 +20,6 @@ enum Before {
     NoFiles,
 }
 
-/// A console in the process that does so.
-fn client(target: &mut Target, agent: Agent) -> Option<Running> {
-    if agent == Agent::Absent {
-        return None;
-    }
-    let mut command = spyhole();
-    command.args(["console", &target.pid().to_string(), "--no-history"]).stdin(Stdio::piped());
-    let mut console = Running::start(&mut command);
-    console.write("answer\n");
-    if console.line() != "42" {
-        panic!("it is not in: {:?}", console.wait());
-    }
-    match agent {
-        Agent::Absent | Agent::Idle | Agent::Waiting => {}
-        Agent::Busy => {
-            console.write("for _ in [print('in')]:\n while True: pass\n\n");
-            assert_eq!(console.line(), "in");
-        }
-        Agent::Asleep => {
-            console.write("import time\nfor _ in [print('in')]: time.sleep(600)\n\n");
-            assert_eq!(console.line(), "in");
-        }
-    }
-    Some(console)
-}
-
 #[track_caller]
 fn tell(target: &mut Target, expression: &str) {
     let said = target.evaluate(expression).expect("it answers");
@@ -73,7 +30,7 @@ fn tell(target: &mut Target, expression: &str) {
 fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String, String) {
     let mut target =
         Start::new(python, "exit_at").start().unwrap_or_else(|error| panic!("{error}"));
-    let mut console = client(&mut target, agent);
+    let mut console = client(&target.pid().to_string(), agent);
     match before {
         Before::Nothing => {}
         Before::NoDescriptors => tell(&mut target, "fill()"),
@@ -83,7 +40,7 @@ fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String
         // Without the GIL it cannot begin.
         target.send(&format!("hold {way}")).expect("it listens");
         assert_eq!(target.receive().expect("it answers"), "holding");
-        console.as_mut().expect("a client").write("answer\n");
+        ask(&mut console, agent);
     } else {
         match way.strip_prefix("signal ") {
             Some("9") => target.signal(Signal::KILL).expect("it is ours"),
@@ -97,10 +54,7 @@ fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String
         said.push_str(&line);
         said.push('\n');
     }
-    if let Some(console) = console {
-        let ran = console.wait();
-        assert!(matches!(ran.code, 0 | 5), "{way} {agent:?}: {ran:?}");
-    }
+    heard(console, agent);
     (status.to_string(), said + &target.whole_stderr())
 }
 
@@ -108,7 +62,7 @@ fn end(python: &Interpreter, way: &str, agent: Agent, before: Before) -> (String
 fn all_ways(python: &Interpreter, before: Before, ways: &[&str], times: usize) {
     for way in ways {
         let alone = end(python, way, Agent::Absent, before);
-        for agent in AGENTS {
+        for agent in WITH_AGENTS {
             if agent == Agent::Waiting && way.starts_with("signal") {
                 continue;
             }
@@ -118,11 +72,6 @@ fn all_ways(python: &Interpreter, before: Before, ways: &[&str], times: usize) {
             }
         }
     }
-}
-
-/// How often; the number of the environment is for a long run.
-fn times() -> usize {
-    std::env::var("SPYHOLE_TEST_ENDINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
 fn as_without_us(python: &Interpreter) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use spyhole_testkit::target::Signal;
-use spyhole_testkit::{Interpreter, Start};
+use spyhole_testkit::{Interpreter, Start, place};
 
 use crate::program::{LIMIT, Ran, Running, eval, run, spyhole};
 use crate::subjects::{SETTLE, Subject, quiet, quiet_with};
@@ -167,7 +167,56 @@ fn the_process_comes_to_its_end(python: &Interpreter) {
     }
 }
 
+/// Who keeps the GIL in C is told, and where: in a system call, and in a computation.
+fn who_holds_the_gil_is_told(python: &Interpreter) {
+    let source =
+        std::fs::read_to_string(place::targets().join("gil_in_c.py")).expect("it is there");
+    let line = 1 + source.lines().position(|line| line.contains("usleep")).expect("it is there");
+    let file = format!("gil_in_c.py:{line})");
+    for (how, told) in [
+        ("call", [", called from `held` (", &file]),
+        ("match", ["C code called from `match` (", ")"]),
+    ] {
+        let start = Start::new(python, "gil_in_c").args([how]);
+        let target = start.start().unwrap_or_else(|error| panic!("{error}"));
+        let pid = target.pid();
+        let ran = run(["eval", &pid.to_string(), "1", "--timeout", "500ms", "--json"]);
+        let error = &ran.json()["answers"][0]["error"];
+        assert_eq!((ran.code, &error["kind"]), (1, &"unreachable".into()), "{ran:?}");
+        let message = error["message"].as_str().expect("a text");
+        let begin = "no thread gave up the GIL within 500ms";
+        let begin = format!("{begin}; thread {pid} (MainThread) holds it in ");
+        assert!(message.contains(&begin), "{message}");
+        assert!(told.iter().all(|part| message.contains(part)), "{message}");
+        let begin = format!("error: code cannot run in process {pid}: {begin}");
+        run(["eval", &pid.to_string(), "1", "--timeout", "500ms"]).failed(1, &begin);
+    }
+}
+
+/// After it was answered that code cannot run, none of it is begun, also when the GIL is given up later.
+fn nothing_begins_after_the_answer(python: &Interpreter) {
+    let mut subject = quiet_with(python, "ctypes").by_threads(2);
+    let pid = subject.pid().to_string();
+    // It keeps the GIL until there is a byte for it.
+    subject
+        .send(
+            "exec import ctypes, sys; sys.stdout.write('holding\\n'); sys.stdout.flush(); \
+             ctypes.PyDLL(None).read(0, ctypes.create_string_buffer(1), 1)",
+        )
+        .expect("it listens");
+    assert_eq!(subject.receive().expect("it answers"), "holding");
+    let ran =
+        run(["eval", &pid, "import __main__; __main__.ran = 1", "--timeout", "300ms", "--json"]);
+    let error = &ran.json()["answers"][0]["error"];
+    assert_eq!((ran.code, &error["kind"]), (1, &"unreachable".into()), "{ran:?}");
+    subject.send("").expect("it listens");
+    subject.receive().expect("it goes on");
+    subject.is_unchanged();
+    assert_eq!(subject.evaluate("'ran' in globals()").expect("it answers"), "False");
+}
+
 on_full_set! {
+    who_holds_the_gil_is_told nothing_begins_after_the_answer
     loops_are_ended_in_time waits_are_named ctrl_c_ends_a_loop ctrl_c_gives_up_a_wait a_killed_client
     the_process_ends_itself the_process_is_killed the_process_comes_to_its_end
 }

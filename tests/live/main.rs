@@ -7,6 +7,8 @@
 mod program;
 #[macro_use]
 mod versions;
+mod meanwhile;
+mod served;
 mod subjects;
 
 mod apache;

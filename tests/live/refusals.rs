@@ -9,7 +9,7 @@ use spyhole_testkit::hostile::first_forbidden;
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::{Interpreter, Start, census};
 
-use crate::program::{LIMIT, Running, eval, plain, run, spyhole};
+use crate::program::{LIMIT, Ran, Running, eval, plain, run, spyhole};
 use crate::subjects::{SETTLE, Subject, quiet};
 
 /// A process of another kind; ended when this is dropped.
@@ -56,6 +56,44 @@ fn wait_for_state(pid: i32, wanted: char) {
     }
 }
 
+/// `doctor` says which check stands in the way, and ends as asking would.
+#[track_caller]
+fn diagnosed(ran: &Ran, code: i32, bars: &str, look: bool) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    let all = ran.json();
+    let barring = all[0]["checks"].as_array().expect("a list").iter();
+    let barring: Vec<_> = barring.filter(|check| check["state"] == "bars").collect();
+    assert!(barring.iter().any(|check| check["name"] == bars), "`{bars}` in {barring:?}: {ran:?}");
+    assert_eq!(all[0]["ask"]["ok"], false, "{ran:?}");
+    assert_eq!(all[0]["look"]["ok"], look, "{ran:?}");
+}
+
+fn doctor(pid: i32) -> Ran {
+    run(["doctor", &pid.to_string(), "--json"])
+}
+
+/// Of one that may be asked it says so, and of the machine what this user may do.
+fn nothing_in_the_way(python: &Interpreter) {
+    let mut subject = quiet(python);
+    let ran = doctor(subject.pid());
+    let all = ran.json();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((&all[0]["look"]["ok"], &all[0]["ask"]["ok"]), (&true.into(), &true.into()));
+    assert_eq!(all[0]["ask"]["door"], "thread");
+    let checks = all[0]["checks"].as_array().expect("a list");
+    assert!(checks.iter().all(|check| check["state"] != "bars"), "{ran:?}");
+    let says = |name: &str| {
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.map(|check| check["says"].as_str().expect("text").to_owned())
+    };
+    assert!(says("python").expect("a check").starts_with(&format!("CPython {}", python.minor())));
+    assert_eq!(says("gil").as_deref(), Some("nobody holds it now"), "{ran:?}");
+    let ran = run(["doctor"]);
+    assert!(ran.data.starts_with("this machine\n"), "{ran:?}");
+    assert!(ran.data.contains("processes that may be entered: "), "{ran:?}");
+    subject.is_unchanged();
+}
+
 fn words_that_name_nothing(_: &Interpreter) {
     let ended = Command::new("true").spawn().and_then(|mut child| {
         let pid = child.id();
@@ -81,6 +119,7 @@ fn not_python(_: &Interpreter) {
     let pid = shell.pid();
     let ran = eval(pid, "1");
     ran.failed(1, &format!("process {pid} runs no Python: "));
+    diagnosed(&doctor(pid), 1, "python", false);
     run(["eval", &mark, "1"]).failed(1, "no Python process has ");
     run(["eval", &format!("tree:{pid}"), "1"]).failed(1, "no Python process below ");
     assert!(!run(["ps"]).data.contains(&mark));
@@ -105,6 +144,7 @@ fn stopped(python: &Interpreter) {
     let ran = eval(pid, "answer");
     ran.failed(1, &format!("process {pid} is stopped"));
     assert!(ran.talk.contains(&format!("hint: let it go on with `kill -CONT {pid}`")), "{ran:?}");
+    diagnosed(&doctor(pid), 1, "state", true);
     assert_eq!(state(pid), 'T');
     subject.signal(Signal::CONT).expect("it is ours");
     wait_for_state(pid, 'S');
@@ -141,6 +181,7 @@ fn traced(python: &Interpreter) {
     let who = format!("another tracer (pid {}, python", tracer.pid());
     ran.failed(4, &who);
     assert!(ran.talk.contains(&format!(") holds process {pid}\n")), "{ran:?}");
+    diagnosed(&doctor(pid), 4, "tracer", true);
     drop(tracer);
     eval(pid, "answer").gave("42\n");
     subject.is_unchanged();
@@ -156,6 +197,7 @@ fn opted_out(python: &Interpreter) {
         let pid = subject.pid().to_string();
         let ran = run(["eval", &pid, "answer"]);
         ran.failed(4, "has switched remote debugging off");
+        diagnosed(&doctor(subject.pid()), 4, "opt-out", true);
         assert!(ran.talk.contains("`--override-opt-out`"), "{ran:?}");
         let ran = run(["ps", "--json"]);
         let rows = ran.json();
@@ -198,8 +240,10 @@ fn of_another_user(python: &Interpreter) {
     let asked = as_nobody(&["eval", &pid.to_string(), "answer"]);
     let by_pattern = as_nobody(&["eval", "quiet.py", "answer"]);
     let listed = as_nobody(&["ps"]);
+    let told = as_nobody(&["doctor", &pid.to_string(), "--json"]);
     fs::remove_dir_all(&folder).expect("it can be removed");
     asked.failed(4, "no permission to look into process ");
+    diagnosed(&told, 4, "user", false);
     assert!(asked.talk.contains("root"), "the other user is not named: {asked:?}");
     by_pattern.failed(1, "no Python process has `quiet.py` in its command line");
     assert!(!listed.data.contains(&pid.to_string()), "{listed:?}");
@@ -228,6 +272,7 @@ assert libc.prctl(22, 2, ctypes.addressof(program), 0, 0) == 0
 fn seccomp(python: &Interpreter) {
     let mut subject = after(python, FILTER);
     eval(subject.pid(), "answer").failed(4, "has a seccomp filter");
+    diagnosed(&doctor(subject.pid()), 4, "seccomp", true);
     subject.is_unchanged();
 }
 
@@ -338,6 +383,6 @@ fn on_its_way_out(python: &Interpreter) {
 }
 
 on_one! { words_that_name_nothing not_python zombie of_another_user seccomp }
-on_three! { traced no_more_threads no_more_descriptors killed_at_any_moment }
+on_three! { nothing_in_the_way traced no_more_threads no_more_descriptors killed_at_any_moment }
 on_full_set! { stopped names_are_escaped on_its_way_out }
 each! { full, opted_out, py314 = "3.14", py315 = "3.15" }

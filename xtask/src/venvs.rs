@@ -50,8 +50,13 @@ const GREENLETS: &[(&str, &[&str])] = &[
 
 /// What is built here, with `--all`: it takes half a minute of all processors each. The environment, the package, and a
 /// file that it brings.
-const BUILT: &[(&str, &str, &str)] =
-    &[("3.6", "uWSGI", "bin/uwsgi"), ("3.8", "uWSGI", "bin/uwsgi"), ("3.13", "uWSGI", "bin/uwsgi")];
+const BUILT: &[(&str, &str, &str)] = &[
+    ("3.6", "uWSGI", "bin/uwsgi"),
+    ("3.8", "uWSGI", "bin/uwsgi"),
+    ("3.13", "uWSGI", "bin/uwsgi"),
+    // With apxs, of Debian's apache2-dev.
+    ("3.13", "mod_wsgi", "bin/mod_wsgi-express"),
+];
 
 /// Those with compiled parts, which are never built here.
 const COMPILED: &str = "gevent,greenlet,uvloop,markupsafe";

@@ -15,7 +15,9 @@ use spyhole_testkit::{interpreters, run as finish};
 use crate::workspace;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-const MATURIN: &str = "maturin>=1.7,<2";
+const TOOLS: [&str; 2] = ["maturin>=1.7,<2", "wheel>=0.40,<1"];
+/// The one tag that the pip which came with 3.6 knows. What the program needs of the machine is the kernel alone.
+const OLDEST: &str = "+manylinux1_x86_64";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A program that leaves a doorbell, and goes on.
@@ -53,12 +55,12 @@ fn build() -> Result<PathBuf> {
     let folder = workspace::generated("wheel");
     let tool = folder.join("tool");
     let maturin = tool.join("bin/maturin");
-    if !maturin.exists() {
+    if !maturin.exists() || !tool.join("bin/wheel").exists() {
         let newest = interpreters::interpreters().into_iter().rfind(|one| one.root.is_none());
         let newest = newest.context("no Python that could run maturin")?;
         checked(Command::new(&newest.path).args(["-m", "venv", "--clear"]).arg(&tool))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", MATURIN];
-        checked(Command::new(tool.join("bin/python")).args(pip))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        checked(Command::new(tool.join("bin/python")).args(pip).args(TOOLS))?;
     }
     let out = folder.join("out");
     // An error means that there was none.
@@ -74,10 +76,14 @@ fn build() -> Result<PathBuf> {
             .arg(workspace::builds().join("static"))
             .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     )?;
-    let mut wheels = fs::read_dir(&out)?.filter_map(|entry| Some(entry.ok()?.path()));
-    wheels
-        .find(|path| path.extension().is_some_and(|end| end == "whl"))
-        .context("no wheel was made")
+    let tags = ["tags", "--remove", "--platform-tag", OLDEST];
+    checked(Command::new(tool.join("bin/wheel")).args(tags).arg(wheel_in(&out)?))?;
+    wheel_in(&out)
+}
+
+fn wheel_in(folder: &Path) -> Result<PathBuf> {
+    let mut files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    files.find(|path| path.extension().is_some_and(|end| end == "whl")).context("no wheel was made")
 }
 
 fn check(python: &Path, wheel: &Path) -> Result<()> {
@@ -85,8 +91,7 @@ fn check(python: &Path, wheel: &Path) -> Result<()> {
     checked(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
     let inside = venv.join("bin/python");
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    // The pip that came with 3.6 does not know the tags of today.
-    checked(Command::new(&inside).args(pip).args(["--upgrade", "pip"]))?;
+    // By the pip that came with it.
     checked(Command::new(&inside).args(pip).args(["--no-index", "--no-deps"]).arg(wheel))?;
 
     let mut prepared =

@@ -22,7 +22,7 @@ pub struct Seen {
 /// Looks, through `memory`, which remembers what was read.
 pub fn see(process: &Pidfd, memory: &Cached<Live>) -> Result<Seen, AttachError> {
     let pid = process.pid;
-    let maps = Maps::of(pid).map_err(|source| match source.kind() {
+    let maps = Maps::of_living(pid).map_err(|source| match source.kind() {
         std::io::ErrorKind::PermissionDenied => denied(pid),
         std::io::ErrorKind::NotFound => AttachError::Gone { pid },
         _ => AttachError::Proc { pid, source },

@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Get(commands::get::Get),
     Requests(commands::requests::Requests),
     Report(commands::report::Report),
+    Doctor(commands::doctor::Doctor),
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),

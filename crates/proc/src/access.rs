@@ -9,7 +9,7 @@ mod facts;
 
 use std::fmt;
 
-pub use facts::{Facts, Namespace, Side, Tracer};
+pub use facts::{Facts, Namespace, Side, Tracer, security_module, yama};
 
 /// `CAP_SYS_PTRACE` of capabilities(7).
 pub const SYS_PTRACE: u32 = 19;
@@ -182,6 +182,40 @@ pub fn ask(facts: &Facts) -> Result<(), Cause> {
         Some(tracer) => Err(Cause::Traced { pid: facts.pid, tracer: tracer.clone() }),
         None => Ok(()),
     }
+}
+
+/// All that stands in the way, not only what is met first.
+pub fn obstacles(facts: &Facts) -> Vec<Cause> {
+    let mut facts = facts.clone();
+    let mut found = Vec::new();
+    while let Err(cause) = ask(&facts) {
+        let known = without(&mut facts, &cause);
+        found.push(cause);
+        if !known {
+            break;
+        }
+    }
+    found
+}
+
+/// Takes an obstacle away. `false`: none that could be.
+fn without(facts: &mut Facts, cause: &Cause) -> bool {
+    match cause {
+        Cause::Gone { .. } | Cause::KernelThread { .. } | Cause::Unexplained { .. } => {
+            return false;
+        }
+        Cause::OtherUser { .. } | Cause::NoCapability { .. } => facts.become_owner(),
+        // There its owner may do it.
+        Cause::UserNamespace { .. } => {
+            facts.other.namespace = facts.own.namespace;
+            facts.become_owner();
+        }
+        Cause::Undumpable { .. } => facts.dumpable = Some(true),
+        Cause::MoreCapabilities { .. } => facts.other.permitted = 0,
+        Cause::Yama { .. } => facts.yama = None,
+        Cause::Traced { .. } => facts.tracer = None,
+    }
+    true
 }
 
 fn without_capability(facts: &Facts, capable: bool) -> Result<(), Cause> {

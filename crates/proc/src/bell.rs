@@ -187,14 +187,21 @@ fn within(root: &OwnedFd, parent: &str, name: &str, uid: u32) -> io::Result<Owne
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let folder =
-        File::from(files::open_within(parent_folder.as_fd(), &name_at, PLACE | libc::O_NOFOLLOW)?);
-    let seen = folder.metadata()?;
-    if !seen.is_dir() || seen.uid() != uid || seen.mode() & 0o077 != 0 {
-        return Err(io::Error::new(
+    let refused = || {
+        io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("`{parent}/{name}` is a link, somebody else's, or open to others"),
-        ));
+        )
+    };
+    let folder = files::open_within(parent_folder.as_fd(), &name_at, PLACE | libc::O_NOFOLLOW)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOTDIR | libc::ELOOP) => refused(),
+            _ => error,
+        })?;
+    let folder = File::from(folder);
+    let seen = folder.metadata()?;
+    if !seen.is_dir() || seen.uid() != uid || seen.mode() & 0o077 != 0 {
+        return Err(refused());
     }
     Ok(folder.into())
 }

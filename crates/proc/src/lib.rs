@@ -21,6 +21,7 @@ pub mod rendezvous;
 pub mod spread;
 pub mod stat;
 pub mod stop;
+pub mod surroundings;
 pub mod sys;
 pub mod syscalls;
 pub mod tasks;

@@ -13,6 +13,7 @@ mod conversation;
 mod deadlocks;
 #[cfg(feature = "die")]
 pub mod die;
+pub mod doctor;
 pub mod door;
 pub mod evaluate;
 mod failure;

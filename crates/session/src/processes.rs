@@ -55,7 +55,8 @@ impl Pythons {
     }
 }
 
-fn can_be_rung(pid: i32) -> bool {
+/// It is prepared, and its doorbell can be rung by this user.
+pub(crate) fn can_be_rung(pid: i32) -> bool {
     Status::of(pid).is_ok_and(|status| bell::has_name_plate(&status) && bell::may_ring(&status))
 }
 

@@ -13,10 +13,14 @@ use crate::snapshot::{self, Options, Pause};
 
 /// The failure of an agent in `place` that did not get the GIL within `limit`.
 pub(crate) fn why(process: &Pidfd, place: Place, limit: Duration) -> EvalError {
+    failure::never_ran(place, limit, who_holds(process, place.interpreter).as_deref())
+}
+
+/// `thread 7 (MainThread) holds it in ...`; `None`: nobody holds it, or nothing was to be seen.
+pub(crate) fn who_holds(process: &Pidfd, interpreter: i64) -> Option<String> {
     let options = Options { pause: Pause::Nothing, sources: false, locals: None, requests: None };
-    let stacks = snapshot::of_process(process, options).ok();
-    let holder = stacks.as_ref().and_then(|stacks| holder(&stacks.interpreters, place.interpreter));
-    failure::never_ran(place, limit, holder.map(told).as_deref())
+    let stacks = snapshot::of_process(process, options).ok()?;
+    holder(&stacks.interpreters, interpreter).map(told)
 }
 
 /// Who holds the GIL of an interpreter, or else that of the main one, from which it is entered.
@@ -35,7 +39,11 @@ fn told(thread: &ThreadStack) -> String {
         (None, Some(name)) => format!("thread {name}"),
         (None, None) => "a thread".to_owned(),
     };
-    match (&thread.syscall, thread.frames.first()) {
+    match (thread.syscall.as_deref(), thread.frames.first()) {
+        // So the kernel names a wait that was interrupted, as by ourselves: of which call, it does not tell.
+        (Some("restart_syscall"), Some(frame)) => {
+            format!("{who} holds it in a system call, called from {}", at(frame))
+        }
         (Some(call), Some(frame)) => {
             format!("{who} holds it in `{call}`, called from {}", at(frame))
         }

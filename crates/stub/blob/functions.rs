@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::interpreter::{guard, hold, is_ending};
+use crate::interpreter::{guard, guard_again, hold, is_ending};
 use crate::kernel::*;
 use crate::params::*;
 use crate::sessions::hang_up_sessions;
@@ -153,6 +153,7 @@ unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
         }
         i += 1;
     }
+    guard_again(p);
     // The client went before the code began, or the interpreter is being ended: nobody would interrupt it any more.
     if word(&raw mut (*p).gone).load(Ordering::SeqCst) != 0 || is_ending(p) {
         interrupt(p, job);
@@ -174,6 +175,7 @@ unsafe extern "C" fn stub_disarm(own: Object, job: Object) -> Object {
         i += 1;
     }
     call!(p, PyThreadState_SetAsyncExc(ident, 0));
+    guard_again(p);
     none(p)
 }
 
@@ -250,10 +252,6 @@ unsafe extern "C" fn stub_guard(own: Object, _: Object) -> Object {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn stub_hold(own: Object, _: Object) -> Object {
     let p = page(own);
-    // The exit functions were called for another reason, perhaps by code of ours.
-    if (*p).finalizing != 0 && *(((*p).interpreter + (*p).finalizing) as *const u32) == 0 {
-        return none(p);
-    }
     hold(p);
     none(p)
 }

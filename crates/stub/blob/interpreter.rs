@@ -182,6 +182,14 @@ pub(crate) unsafe fn guard(p: P) -> bool {
 /// In the thread that ends the lent interpreter: lets nobody in any more, interrupts our code, and waits until it has
 /// left.
 pub(crate) unsafe fn hold(p: P) {
+    // The exit functions were called for another reason (`atexit._run_exitfuncs`). They are all gone after that, until
+    // `guard_again`. Where the interpreter does not say whether it is being ended, code of ours at least, which would
+    // wait for itself, is known.
+    let told = (*p).finalizing != 0;
+    if told && !is_finalizing(p) || is_armed(p, call!(p, pthread_self())) {
+        drop_guard(p);
+        return;
+    }
     word(&raw mut (*p).ending).store(1, Ordering::SeqCst);
     if word(&raw mut (*p).closed).load(Ordering::SeqCst) == 0 {
         interrupt(p, 0);
@@ -196,6 +204,28 @@ pub(crate) unsafe fn hold(p: P) {
         call!(p, PyEval_RestoreThread(saved));
     }
     drop_guard(p);
+}
+
+/// Whether this thread runs code of the client's.
+unsafe fn is_armed(p: P, ident: u64) -> bool {
+    let armed = &raw const (*p).armed as *const Armed;
+    let mut i = 0;
+    while i < ARMED_AT_MOST {
+        let one = core::ptr::read_volatile(armed.add(i));
+        if one.job != 0 && one.ident == ident {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Registers the guard once more, if it was called although nobody ends the lent interpreter. Done where code of ours
+/// begins and ends.
+pub(crate) unsafe fn guard_again(p: P) {
+    if (*p).interpreter != 0 && !is_ending(p) && word(&raw mut (*p).closed).load(Ordering::SeqCst) == 0 {
+        guard(p);
+    }
 }
 
 unsafe fn drop_guard(p: P) {

@@ -5,6 +5,7 @@
 //! that no mistake is shared with what they check.
 
 pub mod census;
+pub mod document;
 pub mod fingerprint;
 pub mod hostile;
 pub mod inside;

@@ -20,6 +20,36 @@ EXTRA = 5, 10, 12               # SIGTRAP, SIGUSR1, SIGUSR2
 start_thread = _places.original('_thread', 'start_new_thread')
 
 
+def threads_can_end():
+    # Up to 3.9.5 a thread ends by pthread_exit (Python/thread_pthread.h,
+    # PyThread_exit_thread), for which glibc loads libgcc_s, and ends the
+    # process where it cannot: in another root, for one.
+    if sys.version_info >= (3, 9, 6):
+        return True
+    maps = posix.open('/proc/self/maps', posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        last, piece = b'', posix.read(maps, 1 << 16)
+        while piece:
+            if b'/libgcc_s' in last + piece:
+                return True
+            last, piece = piece[-16:], posix.read(maps, 1 << 16)
+    finally:
+        posix.close(maps)
+    folders = posix.environ.get(b'LD_LIBRARY_PATH', b'').split(b':') + LIBRARIES
+    return any(is_file(folder + b'/libgcc_s.so.1') for folder in folders if folder)
+
+
+LIBRARIES = [b'/lib/x86_64-linux-gnu', b'/usr/lib/x86_64-linux-gnu', b'/lib64', b'/usr/lib64', b'/lib', b'/usr/lib']
+
+
+def is_file(path):
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
 class Door(object):
     """What `install` made: its handlers, and the sessions that are open."""
 
@@ -37,10 +67,10 @@ class Door(object):
             self.pid, self.ringing, self.calling, self.sessions = posix.getpid(), False, False, {}
         try:
             posix.stat('/proc/self/stat')
+            if not threads_can_end():
+                return
         except OSError:
-            # Another root, where nothing could be answered, and where the end
-            # of a thread might look for a library that is not there.
-            return
+            return                  # another root, where nothing could be answered
         self.again = True
         if not self.ringing:
             self.ringing = True

@@ -1,30 +1,15 @@
 """A program with a doorbell, idle in the world that the first word names."""
 
-import logging
+from world import WORLD, new_loop, tell
+
 import os
 import sys
-
-WORLD, FOLDER = sys.argv[1], sys.argv[2]
-if WORLD == 'gevent':
-    from gevent import monkey
-    monkey.patch_all()
-elif WORLD == 'eventlet':
-    import eventlet
-    eventlet.monkey_patch()
-
 import threading
 import time
 
 import spyhole
 
-logging.basicConfig(level=logging.INFO, filename=os.path.join(FOLDER, 'log'), format='%(name)s %(levelname)s %(message)s')
 answer = 42
-
-
-def tell():
-    with open(os.path.join(FOLDER, 'ports.new'), 'w') as file:
-        file.write('%d\n0\n0\n' % os.getpid())
-    os.rename(os.path.join(FOLDER, 'ports.new'), os.path.join(FOLDER, 'ports'))
 
 
 def main():
@@ -65,14 +50,9 @@ def main():
         import eventlet.event
         eventlet.event.Event().wait()
     elif WORLD in ('asyncio', 'uvloop'):
-        import asyncio
-        if WORLD == 'uvloop':
-            import uvloop
-            asyncio.set_event_loop(uvloop.new_event_loop())
-        else:
-            asyncio.set_event_loop(asyncio.new_event_loop())
-        asyncio.get_event_loop().call_soon(tell)
-        asyncio.get_event_loop().run_forever()
+        loop = new_loop()
+        loop.call_soon(tell)
+        loop.run_forever()
     elif WORLD == 'flask':
         import flask
         from werkzeug.serving import make_server

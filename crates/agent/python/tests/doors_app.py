@@ -1,24 +1,14 @@
 """A small server with a backdoor, in the world that the first word names. It
 answers each line with the number of requests so far, and tells its ports."""
 
-import logging
+from world import FOLDER, WORLD, new_loop, tell
+
 import os
-import sys
-
-WORLD, FOLDER = sys.argv[1], sys.argv[2]
-if WORLD == 'gevent':
-    from gevent import monkey
-    monkey.patch_all()
-elif WORLD == 'eventlet':
-    import eventlet
-    eventlet.monkey_patch()
-
 import socket
 import threading
 
 from spyhole import backdoor
 
-logging.basicConfig(level=logging.INFO, filename=os.path.join(FOLDER, 'log'), format='%(name)s %(levelname)s %(message)s')
 requests = 0
 TOKEN = 'open sesame'
 
@@ -58,11 +48,8 @@ def doors():
     return found
 
 
-def tell(listener, found):
-    ports = [listener.getsockname()[1]] + [one.getsockname()[1] for one in found if one.family != socket.AF_UNIX]
-    with open(os.path.join(FOLDER, 'ports.new'), 'w') as file:
-        file.write('%d\n%s\n' % (os.getpid(), '\n'.join(map(str, ports))))
-    os.rename(os.path.join(FOLDER, 'ports.new'), os.path.join(FOLDER, 'ports'))
+def ports(listener, found):
+    return [listener.getsockname()[1]] + [one.getsockname()[1] for one in found if one.family != socket.AF_UNIX]
 
 
 GIVEN = {'given': 42}
@@ -78,11 +65,12 @@ def main():
         import gevent
         spawn = gevent.spawn
     else:
+        import eventlet
         spawn = eventlet.spawn
     for one in found:
         spawn(backdoor.backdoor_server, one, GIVEN, TOKEN)
     backdoor.install_signals(address=os.path.join(FOLDER, 'signalled'))
-    tell(listener, found)
+    tell(*ports(listener, found))
     accept_loop(listener, spawn)
 
 
@@ -102,19 +90,13 @@ async def main_async():
     server = await asyncio.start_server(serve, sock=listener)
     tasks = [loop.create_task(backdoor.serve_async(one, GIVEN, TOKEN)) for one in found]
     backdoor.install_signals(address=os.path.join(FOLDER, 'signalled'))
-    tell(listener, found)
+    tell(*ports(listener, found))
     await asyncio.wait(tasks)
     server.close()
 
 
 if WORLD in ('asyncio', 'uvloop'):
-    import asyncio
-    if WORLD == 'uvloop':
-        import uvloop
-        loop = uvloop.new_event_loop()
-    else:
-        loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+    loop = new_loop()
     loop.run_until_complete(main_async())
 else:
     main()

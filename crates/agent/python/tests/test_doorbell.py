@@ -173,6 +173,22 @@ class Doorbell(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("`/tmp/spyhole-%d` is a link, somebody else's, or open to others" % STRANGER, err)
         os.chown(folder, STRANGER, STRANGER)
+        # A link there.
+        os.rename(folder, folder + '-aside')
+        os.symlink(folder + '-aside', folder)
+        code, out, err = spyhole('eval', app.pid, 'given', '--door', 'doorbell')
+        os.unlink(folder)
+        os.rename(folder + '-aside', folder)
+        self.assertEqual(code, 1)
+        self.assertIn("`/tmp/spyhole-%d` is a link, somebody else's, or open to others" % STRANGER, err)
+
+        # Neither root nor its user.
+        def another():
+            os.setgroups([])
+            os.setuid(STRANGER - 1)
+        done = subprocess.run([copy, 'eval', str(app.pid), 'given', '--door', 'doorbell'], preexec_fn=another, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=PATIENCE, env={})
+        self.assertEqual((done.returncode, done.stdout), (4, b''), done.stderr)
 
     def test_interrupt_and_several_at_once(self):
         app = self.app('sleep')
@@ -322,6 +338,27 @@ class Doorbell(unittest.TestCase):
         process.stdin.write(b'\n')
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), b"['tmp']\n")
+
+    @unittest.skipUnless(os.getuid() == 0 and shutil.which('unshare'), 'only root can change its root and mount')
+    def test_no_library_for_the_end_of_a_thread(self):
+        root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, root)
+        os.mkdir(os.path.join(root, 'proc'))
+        os.mkdir(os.path.join(root, 'tmp'))
+        program = ('import os, spyhole, subprocess, sys\nspyhole.install()\nsubprocess.check_call(["mount", "-t", "proc", "proc", sys.argv[1] + "/proc"])\n'
+                   'os.chroot(sys.argv[1])\nprint(os.getpid(), flush=True)\n'
+                   'for line in sys.stdin: print(sorted(os.listdir("/")), flush=True)')
+        process = subprocess.Popen(['unshare', '--mount', sys.executable, '-c', program, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        pid = int(process.stdout.readline())
+        code, out, err = spyhole('eval', pid, '1', '--door', 'doorbell')
+        self.assertEqual((code, out), (1, ''), err)
+        self.assertIn('did not call back within 2s', err)
+        process.stdin.write(b'\n')
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), b"['proc', 'tmp']\n")
+        self.assertIsNone(process.poll())
 
     def test_shown_by_ps(self):
         app = self.app('sleep')

@@ -16,6 +16,7 @@ use spyhole_proc::sys;
 use super::Door;
 use crate::ends::Ends;
 use crate::error::{AttachError, NotHere};
+use crate::look::denied;
 use crate::{Link, MakeOpening, Options, Situation};
 
 pub(crate) struct Doorbell;
@@ -50,6 +51,13 @@ impl Door for Doorbell {
         }
         if options.interpreter.address != 0 {
             return Err(AttachError::NotHere(NotHere::MainOnly));
+        }
+        if !Status::of(pid).is_ok_and(|status| bell::may_ring(&status)) {
+            // Another door may be open to us.
+            return Err(match options.door {
+                Some(_) => denied(pid),
+                None => broken(&"only its own user and root may ring"),
+            });
         }
         let choice = RandomState::new().hash_one(std::process::id());
         let bell = Bell::hang(pid, choice, options.port).map_err(|error| broken(&error))?;

@@ -127,7 +127,7 @@ fn look_until(
 ) -> Result<Blueprint, AttachError> {
     const PAUSE: Duration = Duration::from_millis(5);
     loop {
-        match look(process, options.override_opt_out, options.interpreter) {
+        match look_aside(process, options) {
             Err(AttachError::NotInitialised { .. })
                 if Instant::now() < deadline && !process.has_ended() =>
             {
@@ -136,6 +136,17 @@ fn look_until(
             looked => return looked,
         }
     }
+}
+
+/// `look`, which is most of our work, in a thread that gives way to the target's.
+fn look_aside(process: &Pidfd, options: &Options) -> Result<Blueprint, AttachError> {
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            sys::give_way();
+            look(process, options.override_opt_out, options.interpreter)
+        });
+        looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A number that two programs, or two moments, do not share.
@@ -409,9 +420,9 @@ fn launch(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<bo
     }
 }
 
-/// How long the page's mapping may take, on a machine whose processors are all taken. By then a `launch` that could not
-/// map has gone home.
-const MAPPING: Duration = Duration::from_secs(1);
+/// How long the page's mapping may take, on a machine whose processors are all taken: less than any call may. By then a
+/// `launch` that could not map has gone home.
+const MAPPING: Duration = Duration::from_secs(4);
 
 fn map_code(pid: i32, attached: &mut Attached, blueprint: &Blueprint) -> Result<(), AttachError> {
     let (at, length) = (blueprint.plan.base, params::CODE_LENGTH);

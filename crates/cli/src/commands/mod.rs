@@ -3,6 +3,7 @@
 pub(crate) mod close;
 pub(crate) mod console;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod get;
@@ -44,6 +45,7 @@ pub(crate) fn run() -> u8 {
         Command::Get(command) => (command.run(&terminal), command.json),
         Command::Requests(command) => (command.run(&terminal), command.json),
         Command::Report(command) => (command.run(&terminal), command.json),
+        Command::Doctor(command) => (command.run(&terminal), command.json),
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Trace(command) => (command.run(&terminal), command.json),

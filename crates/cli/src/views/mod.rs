@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod clock;
 pub(crate) mod difference;
+pub(crate) mod doctor;
 pub(crate) mod escape;
 pub(crate) mod json;
 pub(crate) mod leaving;

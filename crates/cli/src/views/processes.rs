@@ -50,7 +50,7 @@ fn what(row: &ProcessRow, width: Option<usize>, raw: bool) -> String {
 }
 
 /// One word of a command line. A program given to `python -c` would fill the screen: its first line does.
-fn shortened(text: &str, raw: bool) -> String {
+pub(super) fn shortened(text: &str, raw: bool) -> String {
     match text.trim_start().split_once('\n') {
         Some((first, _)) => format!("{}…", word(first.trim_end(), raw)),
         None => word(text, raw),

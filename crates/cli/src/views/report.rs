@@ -9,7 +9,7 @@ use super::clock::Moment;
 use super::escape::flat;
 use super::stacks::{self, Style};
 use super::text::{Ink, Text};
-use super::{json as models, requests};
+use super::{doctor, json as models, requests};
 use crate::failure::Failure;
 
 /// `4123: deadlocked, 2 threads`: of the worst.
@@ -47,12 +47,7 @@ pub(crate) fn text(all: &[Reported], now: Moment, style: Style) -> Text {
                 crate::duration::short(row.age)
             ));
             for (what, allowed) in [("look", &row.look), ("ask", &row.ask)] {
-                let said = match (&allowed.reason, &allowed.door) {
-                    (Some(reason), _) => format!("no: {}", flat(reason)),
-                    (None, Some(door)) => format!("yes, by the door {}", flat(door)),
-                    (None, None) => "yes".to_owned(),
-                };
-                text.line(format!("  {what}: {said}"));
+                text.line(format!("  {what}: {}", doctor::said(allowed)));
             }
         }
         match &one.stacks {

@@ -93,6 +93,13 @@ impl Facts {
         })
     }
 
+    /// As if the other were ours, with no id that differs.
+    pub(super) fn become_owner(&mut self) {
+        let all = |id| Ids { real: id, effective: id, saved: id, filesystem: id };
+        self.other.uids = all(self.own.uids.real);
+        self.other.gids = all(self.own.gids.real);
+    }
+
     /// Whether a capability of ours is one over the other too: in the same user namespace, or in
     /// one above it.
     pub(super) fn own_capabilities_count(&self) -> bool {
@@ -139,13 +146,14 @@ fn is_descendant(pid: i32) -> bool {
     false
 }
 
-fn yama() -> Option<u8> {
+/// `kernel.yama.ptrace_scope`; `None` on a kernel without Yama.
+pub fn yama() -> Option<u8> {
     let text = bounded::read("/proc/sys/kernel/yama/ptrace_scope", 16).ok()?;
     std::str::from_utf8(&text).ok()?.trim().parse().ok()
 }
 
 /// SELinux, AppArmor, SMACK and the like can refuse on their own account.
-fn security_module() -> Option<String> {
+pub fn security_module() -> Option<String> {
     const PASSIVE: [&str; 7] = ["capability", "lockdown", "yama", "landlock", "bpf", "ima", "evm"];
     let text = bounded::read("/sys/kernel/security/lsm", 256).ok()?;
     let text = String::from_utf8(text).ok()?;

@@ -121,6 +121,37 @@ fn the_first_obstacle_is_named_before_the_second() {
 }
 
 #[test]
+fn every_obstacle_is_found_and_the_search_ends() {
+    let tracer = Some(Tracer { pid: 1, name: Vec::new() });
+    let inner = |side: Side| Side { namespace: Some(Namespace(4_026_532_000)), ..side };
+    let strong = Side { permitted: 1 << 10, ..inner(user(33)) };
+    let mut mixed = strong;
+    mixed.uids.saved = 0;
+    for own in
+        [user(1000), inner(user(1000)), Side { effective: 1 << SYS_PTRACE, ..inner(user(7)) }]
+    {
+        let all = Facts {
+            tracer: tracer.clone(),
+            yama: Some(3),
+            dumpable: Some(false),
+            ..facts(own, mixed)
+        };
+        let found = obstacles(&all);
+        let has = |is: fn(&Cause) -> bool| found.iter().filter(|cause| is(cause)).count();
+        assert_eq!(has(|cause| matches!(cause, Cause::Yama { .. })), 1, "{found:?}");
+        assert_eq!(has(|cause| matches!(cause, Cause::Traced { .. })), 1, "{found:?}");
+    }
+    let found = obstacles(&Facts { yama: Some(1), ..facts(user(1000), user(33)) });
+    assert!(
+        matches!(found[..], [Cause::OtherUser { .. }, Cause::Yama { scope: 1, .. }]),
+        "{found:?}"
+    );
+    assert_eq!(obstacles(&facts(root(), user(33))), []);
+    let kernel = Facts { kernel_thread: true, ..facts(root(), root()) };
+    assert_eq!(obstacles(&kernel), [Cause::KernelThread { pid: 4123 }]);
+}
+
+#[test]
 fn kernel_threads_and_missing_processes_are_told_apart() {
     let kernel = Facts { kernel_thread: true, ..facts(root(), root()) };
     assert_eq!(look(&kernel), Err(Cause::KernelThread { pid: 4123 }));
