@@ -234,6 +234,8 @@ impl<'a> Locals<'a> {
         again: &Reader<'_>,
     ) {
         let changed: Arc<str> = CHANGED.into();
+        let evidence = self.evidence.iter().flatten();
+        again.memory.expect(&mut evidence.flat_map(|one| [one.slot, one.value]));
         let locals = frames.flat_map(|frame| &mut frame.locals);
         for (local, evidence) in locals.zip(self.evidence) {
             let Some(evidence) = evidence else { continue };
