@@ -84,6 +84,11 @@ fn console() {
 }
 
 #[test]
+fn ispy() {
+    check("docs/ispy.md");
+}
+
+#[test]
 fn trace() {
     check("docs/trace.md");
 }

@@ -14,6 +14,7 @@ use crate::meanwhile::{all_of_them, ask, client, heard};
 use crate::program::{LIMIT, Ran, run, run_with_input, spyhole};
 
 mod server;
+mod shell;
 
 use server::{Origin, Server, Site};
 

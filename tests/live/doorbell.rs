@@ -20,6 +20,10 @@ fn consoles_on_sockets(python: &Interpreter) {
     python_tests(python, "test_socket_console.py");
 }
 
+fn shells_of_commands(python: &Interpreter) {
+    python_tests(python, "test_ispy.py");
+}
+
 fn python_tests(python: &Interpreter, file: &str) {
     let Some(python) = python.with_packages() else {
         census::skipped(
@@ -96,5 +100,6 @@ fn a_process_is_rung(python: &Interpreter) {
 }
 
 each! { on, doors_of_applications, py36 = "3.6", py313 = "3.13" }
+each! { on, shells_of_commands, py36 = "3.6", py313 = "3.13" }
 each! { on, consoles_on_sockets, py36 = "3.6", py313 = "3.13" }
 on_all! { a_process_is_rung }

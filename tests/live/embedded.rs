@@ -15,6 +15,7 @@ use spyhole_testkit::{Fingerprint, Interpreter, Start, census};
 
 use crate::program::{LIMIT, Running, eval, run, run_with_input, spyhole};
 use crate::subjects::Subject;
+use crate::trace::Trace;
 
 /// What the interpreter's own build says of its library.
 struct Library {
@@ -149,6 +150,20 @@ fn with_the_shared_library(python: &Interpreter) {
     let Some(library) = Library::of("with_the_shared_library", python) else { return };
     let program = Program::build("shared", python, &library, &["shared"]);
     is_served(python, program.start(python, &library));
+}
+
+/// Calls in a program of somebody else are told, and it is as it was.
+fn traced(python: &Interpreter) {
+    let Some(library) = Library::of("traced", python) else { return };
+    let program = Program::build("traced", python, &library, &["shared"]);
+    let inside = Interpreter { path: program.0.clone(), ..python.clone() };
+    let start = Start::new(&inside, "quiet").env("PYTHONHOME", &library.home).env("EMBED", "");
+    let mut subject = Subject::serving(start);
+    let mut trace = Trace::of(subject.pid(), "commands:answer", &[]);
+    assert_eq!(subject.evaluate("answer").expect("it answers"), "42");
+    assert_eq!(trace.call()["result"], "'\"42\"'");
+    assert_eq!(trace.interrupt()["passed"], 1);
+    subject.is_unchanged();
 }
 
 /// Both forms of the table by which exported symbols are found.
@@ -401,4 +416,5 @@ fn prompt_on_its_terminal(python: &Interpreter) {
 }
 
 on_all! { with_the_shared_library without_symbols prompt_on_its_terminal sub_interpreters after_its_interpreter }
+on_three! { traced }
 on_full_set! { with_exported_symbols with_symbols_in_the_file before_its_interpreter keeping_the_gil killed_while_it_lends }

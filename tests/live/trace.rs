@@ -1,10 +1,12 @@
 //! `trace`: what is told of calls and lines, what is not touched, and what is left when it ends in any way.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use serde_json::Value as Json;
 use spyhole_testkit::target::Signal;
-use spyhole_testkit::{Interpreter, Start, place};
+use spyhole_testkit::{Interpreter, Start, TargetError, census, place};
 
 use crate::program::{Running, run, spyhole};
 use crate::subjects::Subject;
@@ -21,18 +23,23 @@ fn line_of(mark: &str) -> usize {
 }
 
 /// A trace that goes on.
-struct Trace(Running);
+pub(crate) struct Trace(Running);
 
 impl Trace {
     /// Starts it, and waits until it is in place.
-    fn of(pid: i32, place: &str, more: &[&str]) -> Self {
+    pub(crate) fn of(pid: i32, place: &str, more: &[&str]) -> Self {
         Self::start(pid, place, more).0
     }
 
     /// With what it said then.
     fn start(pid: i32, place: &str, more: &[&str]) -> (Self, Json) {
+        Self::at(&pid.to_string(), place, more)
+    }
+
+    /// In whatever `target` names.
+    fn at(target: &str, place: &str, more: &[&str]) -> (Self, Json) {
         let mut command = spyhole();
-        command.args(["trace", &pid.to_string(), place, "--json"]).args(more);
+        command.args(["trace", target, place, "--json"]).args(more);
         if !more.contains(&"--rate") {
             command.args(["--rate", "1000"]);
         }
@@ -48,14 +55,14 @@ impl Trace {
     }
 
     /// The next call.
-    fn call(&mut self) -> Json {
+    pub(crate) fn call(&mut self) -> Json {
         let call = self.next();
         assert!(call["event"] == "call" || call["event"] == "line", "{call}");
         call
     }
 
     /// As Ctrl-C ends it.
-    fn interrupt(self) -> Json {
+    pub(crate) fn interrupt(self) -> Json {
         self.0.signal(Signal::INT);
         let ran = self.0.wait();
         assert_eq!(ran.code, 0, "{ran:?}");
@@ -409,6 +416,37 @@ fn asyncio(python: &Interpreter) {
     stepping(python, "asyncio");
 }
 
+/// The workers of a server; who serves none has not loaded the application.
+fn gunicorn(python: &Interpreter) {
+    let python = python.with_packages().unwrap_or_else(|| python.clone());
+    let mut target = match Start::new(&python, "web").args(["gthread"]).start() {
+        Ok(target) => target,
+        Err(TargetError::Skipped { reason, .. }) => {
+            return census::skipped("trace::gunicorn", &reason);
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let port = target.ready()["port"].as_u64().expect("a port");
+    let ask = |path: &str| {
+        let address = ("127.0.0.1", u16::try_from(port).expect("a port"));
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is there");
+        stream
+    };
+    // It is up when it serves the first one.
+    let first = ask("/first");
+    assert_eq!(target.receive().expect("it says so"), "serving /first");
+    let (mut trace, _) = Trace::at(&format!("tree:{}", target.pid()), "web:say", &[]);
+    let second = ask("/second");
+    assert_eq!(target.receive().expect("it says so"), "serving /second");
+    let told = trace.call();
+    assert_eq!(arguments(&told), pairs(&[("path", "'/second'")]));
+    assert_ne!(told["pid"], target.pid(), "the worker, not the master: {told}");
+    let ended = trace.interrupt();
+    assert_eq!((&ended["passed"], &ended["pid"]), (&1.into(), &told["pid"]), "{ended}");
+    drop((first, second));
+}
+
 /// A child that is forked from a traced process takes the code out by itself.
 fn forked(python: &Interpreter) {
     let mut target = Start::new(python, "stepping").args(["fork"]).start().expect("it starts");
@@ -443,19 +481,23 @@ fn loaded_anew(python: &Interpreter) {
     subject.is_unchanged();
 }
 
-/// A trace function of somebody else goes on, and is told of.
+/// A trace function of somebody else goes on, and is told of; so does a profiler.
 fn beside_a_debugger(python: &Interpreter) {
     let mut subject = traced(python);
-    let pid = subject.pid();
-    subject.ask("exec threading.settrace(lambda *event: None)").expect("it answers");
-    let mut subject = subject.again();
-    let (mut trace, placed) = Trace::start(pid, "__main__:plain", &[]);
-    let notes = placed["notes"].to_string();
-    assert!(notes.contains("a trace function is set there"), "{placed}");
-    subject.evaluate("plain(1)").expect("it answers");
-    trace.call();
-    trace.interrupt();
-    subject.is_unchanged();
+    for (kind, said) in
+        [("settrace", "a trace function is"), ("setprofile", "a profile function is")]
+    {
+        subject.ask("exec threading.settrace(None)").expect("it answers");
+        subject.ask(&format!("exec threading.{kind}(lambda *event: None)")).expect("it answers");
+        subject = subject.again();
+        let (mut trace, placed) = Trace::start(subject.pid(), "__main__:plain", &[]);
+        let notes = placed["notes"].to_string();
+        assert!(notes.contains(&format!("{said} set there")), "{placed}");
+        subject.evaluate("plain(1)").expect("it answers");
+        trace.call();
+        trace.interrupt();
+        subject.is_unchanged();
+    }
 }
 
 /// Code goes in and out again and again while threads run it.
@@ -489,6 +531,7 @@ fn bare(python: &Interpreter) {
 on_three! { asyncio loaded_anew forked many_exchanges bare }
 each! { on, gevent, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
 each! { on, eventlet, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
+each! { on, gunicorn, py36 = "3.6", py313 = "3.13" }
 on_one! { beside_a_debugger }
 on_full_set! { kinds lines conditions under_load killed }
 on_three! { recursion_and_limit not_to_be_traced nobody_reads two_at_once }

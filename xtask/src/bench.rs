@@ -1,12 +1,14 @@
-//! `cargo xtask bench ask|stack|look`: how long we take, beside other tools that take turns with us in the same run.
+//! `cargo xtask bench ask|stack|look|trace`: how long we take, beside other tools that take turns with us in the same run.
 //!
-//! `--pairs N`, `--write`. It knows which measurements there are, and when a machine is quiet enough for them.
+//! `--pairs N`, `--write`; `--only 3.11` for `trace`. It knows which measurements there are, and when a machine is quiet enough for them.
 
+mod adapter;
 mod ask;
 mod figures;
 mod look;
 mod peers;
 mod stack;
+mod trace;
 
 use anyhow::{Context, Result, bail};
 use spyhole_testkit::{Interpreter, interpreters};
@@ -21,7 +23,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         Some((what, rest)) if what == "ask" => ask::run(&Options::parse(rest, ask::PAIRS)?, words),
         Some((what, rest)) if what == "stack" => stack::run(&Options::parse(rest, stack::PAIRS)?),
         Some((what, rest)) if what == "look" => look::run(&Options::parse(rest, look::PAIRS)?),
-        _ => bail!("say what to measure; there are `ask`, `stack` and `look`"),
+        Some((what, rest)) if what == "trace" => trace::run(&Options::parse(rest, trace::PAIRS)?),
+        _ => bail!("say what to measure; there are `ask`, `stack`, `look` and `trace`"),
     }
 }
 
@@ -38,11 +41,13 @@ fn disturbed(load: f64) -> bool {
 struct Options {
     pairs: usize,
     write: bool,
+    /// Of this version alone.
+    only: Option<String>,
 }
 
 impl Options {
     fn parse(words: &[String], pairs: usize) -> Result<Self> {
-        let mut options = Self { pairs, write: false };
+        let mut options = Self { pairs, write: false, only: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -54,7 +59,10 @@ impl Options {
                         bail!("no pairs, no figures");
                     }
                 }
-                _ => bail!("no option `{word}`; there are `--pairs N` and `--write`"),
+                "--only" => options.only = Some(words.next().context("no version")?.clone()),
+                _ => {
+                    bail!("no option `{word}`; there are `--pairs N`, `--write` and `--only MINOR`")
+                }
             }
         }
         Ok(options)

@@ -46,6 +46,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     let fresh = dist.join(".spyhole");
     fs::copy(folder.join(TRIPLE).join("release/spyhole"), &fresh).context("cannot copy")?;
     fs::rename(&fresh, &program).context("cannot put the program in its place")?;
+    // By this name it is its command `ispy`.
+    let ispy = dist.join("ispy");
+    if !ispy.is_symlink() {
+        std::os::unix::fs::symlink("spyhole", &ispy).context("cannot make the link `ispy`")?;
+    }
     Ok(program)
 }
 

@@ -39,7 +39,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "bench",
-        about: "measure beside other tools: `ask` is the time to a value, `stack` that to all stacks",
+        about: "measure beside other tools: `ask` is the time to a value, `stack` that to all stacks, `trace` what it costs",
         run: bench::run,
     },
     Chore {

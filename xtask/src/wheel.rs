@@ -114,6 +114,13 @@ fn check(python: &Path, wheel: &Path) -> Result<()> {
     );
     let answer = finish(console.args(["-c", &line]), LIMIT)?;
     ensure!(answer.stdout_text() == "43\n", "{}", answer.stderr_text());
+    let line = format!(
+        "printf '!process\\npid\\n' | '{}' {}",
+        venv.join("bin/ispy").display(),
+        pid.trim()
+    );
+    let answer = finish(Command::new("sh").args(["-c", &line]), LIMIT)?;
+    ensure!(answer.stdout_text() == pid, "{}", answer.stderr_text());
     Ok(())
 }
 

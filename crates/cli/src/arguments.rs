@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Eval(commands::eval::Eval),
     Console(commands::console::Console),
     Trace(commands::trace::Trace),
+    Ispy(commands::ispy::Ispy),
+    Plugin(commands::plugin::Plugin),
     Python(commands::python::Python),
     Close(commands::close::Close),
     Demo(commands::demo::Demo),

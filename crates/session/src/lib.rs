@@ -20,6 +20,7 @@ mod failure;
 mod holding;
 mod hubs;
 pub mod interpreters;
+pub mod ispy;
 mod later;
 pub mod live;
 pub mod locals;

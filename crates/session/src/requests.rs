@@ -35,6 +35,8 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebRequest {
     pub interpreter: i64,
+    /// Its number, where `spyhole.wsgi.Middleware` counts them.
+    pub number: Option<u64>,
     /// The thread that serves it.
     pub thread: Option<i32>,
     pub greenlet: Option<String>,
@@ -92,6 +94,7 @@ impl WebRequest {
         let some = || Some(text.to_owned());
         Self {
             interpreter: 0,
+            number: Some(7),
             thread: Some(1),
             greenlet: some(),
             task: some(),
@@ -364,6 +367,7 @@ impl<'a> Finder<'a> {
         let protocol = self.protocol(found.dict).filter(|now| *now == found.protocol)?;
         let mut request = WebRequest {
             interpreter,
+            number: None,
             thread: stack.thread,
             greenlet: stack.greenlet.clone(),
             task: stack.task.clone(),
@@ -424,6 +428,20 @@ impl<'a> Finder<'a> {
         request.host = item("HTTP_HOST").or_else(|| item("SERVER_NAME"));
         let begun = ["mod_wsgi.request_start", "HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START"];
         request.age = begun.iter().find_map(|name| since(&item(name)?));
+        self.of_middleware(dict, request);
+    }
+
+    /// What `spyhole.wsgi.Middleware` writes into the environ; the program may have written something else there.
+    fn of_middleware(&self, dict: Address, request: &mut WebRequest) {
+        let reader = self.reader;
+        request.number =
+            reader.dict_item(dict, "spyhole.request_id").and_then(|at| reader.word(at));
+        let start = reader
+            .dict_item(dict, "spyhole.request_start")
+            .filter(|at| reader.kind(*at).is_ok_and(|kind| kind == reader.types.float));
+        let bits =
+            start.and_then(|at| reader.memory.word(at.plus(reader.layout.objects.float)).ok());
+        request.age = bits.and_then(|bits| ago(f64::from_bits(bits))).or(request.age);
     }
 
     fn asgi(&self, dict: Address, request: &mut WebRequest) {
@@ -507,6 +525,11 @@ fn since(begun: &str) -> Option<Duration> {
         _ if number >= MILLISECONDS => number / 1e3,
         _ => number,
     };
+    ago(seconds)
+}
+
+/// How long ago a time was, in seconds of the Unix epoch.
+fn ago(seconds: f64) -> Option<Duration> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
     // A clock that is a little ahead of ours.
     const AHEAD: f64 = 1.0;

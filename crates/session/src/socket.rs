@@ -93,6 +93,8 @@ pub enum Refusal {
     SentAway { at: Address, reason: String },
     #[error("`{at}` has closed the connection")]
     Closed { at: Address },
+    #[error("what answers at `{at}` is no ispy shell")]
+    NoShell { at: Address },
 }
 
 /// What comes from the other side.
@@ -234,7 +236,7 @@ impl Connection {
     }
 }
 
-fn connect(at: &Address) -> Result<OwnedFd, Refusal> {
+pub(crate) fn connect(at: &Address) -> Result<OwnedFd, Refusal> {
     let unreachable = |source| Refusal::Unreachable { at: at.clone(), source };
     match at {
         Address::Unix(path) => {

@@ -26,7 +26,6 @@ pub(crate) const SYS_SCHED_GETSCHEDULER: i64 = 145;
 pub(crate) const SYS_SCHED_SETATTR: i64 = 314;
 pub(crate) const SYS_PRCTL: i64 = 157;
 pub(crate) const SYS_GETTID: i64 = 186;
-pub(crate) const SYS_CLOCK_GETTIME: i64 = 228;
 
 pub(crate) const EAGAIN: i64 = -11;
 pub(crate) const EINTR: i64 = -4;

@@ -29,6 +29,7 @@ functions! {
     __errno_location,
     __register_atfork,
     __cxa_finalize,
+    clock_gettime,
     // CPython: Include/pystate.h, ceval.h, pythonrun.h, ...
     Py_IsInitialized,
     PyGILState_Ensure,

@@ -1,7 +1,8 @@
 """spyhole: a small, safe hole into a running Python process.
 
-For programs that leave a door of their own: `install`, `spyhole.backdoor`,
-`spyhole.debugtools`. Importing this imports nothing else.
+For programs that leave a door of their own: `install`, `ShellManager`,
+`spyhole.backdoor`, `spyhole.wsgi`, `spyhole.debugtools`. Importing this imports
+nothing else.
 
 The files `_core`, `_statements`, `_render`, `_raised`, `_control` and
 `_complete` are carried into other processes and run there; they are not meant
@@ -25,3 +26,9 @@ def install(signal=None, tty=None, locals=None, port=None):
 
     from . import _doorbell
     _doorbell.install(signal, tty, locals, sys._getframe(1) if locals == 'caller' else None, port)
+
+
+def ShellManager(config_file):
+    """Opens the door of the ispy shell that an ini file describes; see `spyhole.manager`."""
+    from . import manager
+    return manager.ShellManager(config_file)

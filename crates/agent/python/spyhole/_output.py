@@ -100,6 +100,17 @@ class captured(object):
                     setattr(sys, name, there)
 
 
+def after_fork():
+    """In a child, where no prompt is left."""
+    global lock
+    lock = _places.original('_thread', 'allocate_lock')()
+    routes.clear()
+    while installed:
+        name, stand_in, there = installed.pop()
+        if getattr(sys, name, None) is stand_in:
+            setattr(sys, name, there)
+
+
 def put(name, stand_in):
     installed.append((name, stand_in, getattr(sys, name, None)))
     setattr(sys, name, stand_in)

@@ -99,7 +99,8 @@ def unit(kind):
 def is_kind(thing, module, name):
     # By the names in the method resolution order, which runs no code of the
     # program, as isinstance() would.
-    for kind in type.__dict__['__mro__'].__get__(type(thing)):
+    # A type that is still being made has none.
+    for kind in type.__dict__['__mro__'].__get__(type(thing)) or ():
         if kind.__name__ == name and kind.__module__ == module:
             return True
     return False

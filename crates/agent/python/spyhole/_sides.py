@@ -48,6 +48,10 @@ class Side(object):
             except OSError:         # not TCP
                 pass
 
+    def ask(self, prompt):
+        """Says what is written before a line that it waits for."""
+        self.write(prompt)
+
     async def line(self):
         """A line or a mark of `_telnet`; None at the end."""
         await self.flush()

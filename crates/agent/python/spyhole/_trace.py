@@ -10,6 +10,7 @@ for _feature in 'complete', 'render', 'raised', 'sites', 'rewrite', 'exchange', 
     need(_feature)
 
 LATE_NAMES = {'result', 'exception', 'duration'}
+NEVER = 1e999               # a time that does not come
 traces = {}                 # job -> Trace
 
 
@@ -17,13 +18,17 @@ class Trace(object):
     __slots__ = ('job', 'request', 'site', 'exchange', 'names', 'function', 'late', 'shown', 'live', 'passed', 'rate',
                  'tokens', 'filled', 'left', 'dropped', 'failures', 'told_failure', 'busy', 'sequence', 'outstanding',
                  'samples', 'errors', 'buckets', 'largest', 'stops', 'how', 'notes', 'dead', 'hook_codes', 'label',
-                 'hits', 'space', 'wrapped', 'quick')
+                 'hits', 'space', 'wrapped', 'quick', 'gate', 'held')
 
     def __init__(self, request):
         self.job, self.request, self.label = request['job'], request, request['where']
         self.exchange, self.function, self.late, self.wrapped, self.quick = None, None, None, False, None
         self.live, self.busy, self.stops, self.notes, self.hook_codes = {}, set(), [], [], []
-        self.passed = iter(range(1 << 60))
+        # Those that got through the gate, and those that did not. The gate:
+        # until when nobody gets through, and what counts them. It is closed
+        # until all is in place.
+        self.passed, self.held = counter(), {'rate': counter(), 'limit': counter()}
+        self.gate = [NEVER, int]
         self.rate = float(request['rate'])
         self.tokens, self.filled = max(1.0, self.rate), stub_now()
         self.left = request['limit']
@@ -38,15 +43,29 @@ class Trace(object):
             self.shown.append((text, compile(text.strip(), '<show>', 'eval', 0, True)))
 
 
+def counter():
+    # No thread can interrupt a step of it.
+    return iter(range(1 << 60))
+
+
+def counted(those):
+    return (1 << 60) - those.__length_hint__()
+
+
 # ---- the calls that are compiled in
 
 def hooks_of(trace):
     # Every one of them may run in any thread, also when the agent has ended
     # and its names are gone, those of builtins for a moment, too.
-    failures = Exception
+    failures, gate, count = Exception, trace.gate, trace.passed.__next__
 
     def enter(values):
+        # What is over the rate gets no further than this.
         try:
+            if stub_now() < gate[0]:
+                gate[1]()
+                return False
+            count()
             return admitted(trace, values, sys._getframe(1))
         except failures:
             return False
@@ -82,18 +101,27 @@ def hooks_of(trace):
         try:
             condition_failed(trace, sys.exc_info()[1])
             frame = sys._getframe(1)
+            count()
             return passed_line(trace, frame) if trace.site.line else admitted(trace, values, frame)
         except failures:
             return False
 
     def passing():
         try:
+            if stub_now() < gate[0]:
+                gate[1]()
+                return
+            count()
             passed_line(trace, sys._getframe(1))
         except failures:
             pass
 
     enter.spyhole_probe = passing.spyhole_probe = [trace.exchange]
-    trace.hook_codes = [one.__code__ for one in (enter, result, raised, left, failed, passing)]
+    for hook in enter, result, raised, left, failed, passing:
+        # Code of its own, for `drain` to know the hooks of this trace from
+        # those of another, which threads may be in at any time.
+        hook.__code__ = with_parts(hook.__code__)
+        trace.hook_codes.append(hook.__code__)
     return {'spyhole enter': enter, 'spyhole result': result, 'spyhole raised': raised, 'spyhole left': left,
             'spyhole failed': failed, 'spyhole passing': passing, 'spyhole Exception': Exception,
             'spyhole GeneratorExit': GeneratorExit, 'spyhole BaseException': BaseException,
@@ -110,19 +138,26 @@ def taken(trace, now):
     most = trace.rate if trace.rate > 1 else 1.0
     if tokens > most:
         tokens = most
-    if tokens < 1:
-        trace.tokens = tokens
+    within = tokens >= 1
+    if within:
+        tokens -= 1
+        trace.left -= 1
+    else:
         trace.dropped['rate'] += 1
-        return False
-    trace.tokens = tokens - 1
-    trace.left -= 1
-    return True
+    trace.tokens = tokens
+    # Where nothing more has to be known of a passing, the next ones need not
+    # come here.
+    if trace.late is None and trace.quick is None and not trace.dead:
+        if trace.left <= 0:
+            trace.gate[:] = NEVER, trace.held['limit'].__next__
+        elif tokens < 1:
+            trace.gate[0] = now + (1 - tokens) / trace.rate
+    return within
 
 
 def admitted(trace, values, frame):
     if trace.dead:
         return False
-    next(trace.passed)
     now = stub_now()
     if trace.request['stats']:
         if trace.wrapped and trace.quick is not None and not early(trace, values, frame):
@@ -228,7 +263,6 @@ def space_of(trace, record, frame):
 def passed_line(trace, frame):
     if trace.dead:
         return False
-    next(trace.passed)
     now = stub_now()
     if trace.request['stats']:
         trace.samples.append(0.0)
@@ -276,11 +310,21 @@ def op_trace(request):
         return tell({'ev': 'probed', 'job': request['job'], 'ok': False, 'kind': error.kind,
                      'message': str(error), 'hints': error.hints})
     traces[trace.job] = trace
-    trace.dead = False
+    open_gate(trace)
     undo.append(('the trace of `%s`' % trace.label, lambda: remove(trace)))
     tell({'ev': 'probed', 'job': trace.job, 'ok': True, 'how': trace.how, 'label': trace.site.label,
           'functions': len(trace.exchange.changed), 'notes': trace.notes, 'moved': trace.site.moved,
           'line': trace.site.line})
+
+
+def open_gate(trace):
+    trace.dead = False
+    trace.gate[:] = -1.0, trace.held['rate'].__next__
+
+
+def close_gate(trace):
+    trace.dead = True
+    trace.gate[:] = NEVER, int
 
 
 def install(trace):
@@ -375,6 +419,7 @@ def checked_passing(trace, quick):
                     return
             except Exception as error:
                 condition_failed(trace, error)
+        next(trace.passed)
         passed_line(trace, frame)
     return passing
 
@@ -400,15 +445,29 @@ def others_that_watch():
         names = [name for name in (watch.get_tool(number) for number in range(6)) if name and name != 'spyhole']
         if names:
             return 'sys.monitoring is used by %s there, which goes on' % ', '.join(exact(name, 50) for name in names)
+    # What new threads get; and what a frame of a running one tells, for the
+    # function itself is its thread's alone.
     threading = modules.get('threading')
-    hook = getattr(threading, '_trace_hook', None)
-    if hook is not None:
-        return 'a trace function is set there (%s), which goes on' % exact(getattr(hook, '__module__', None) or '?', 50)
+    for kind in 'trace', 'profile':
+        hook = getattr(threading, '_%s_hook' % kind, None)
+        if hook is not None:
+            return 'a %s function is set there (%s), which goes on' % (kind, origin_of(hook))
+    need('lines')
+    for frame in running_frames():
+        hook = frame.f_trace
+        if hook is not None:
+            return 'a trace function is set there (%s), which goes on' % origin_of(hook)
     return None
 
 
+def origin_of(hook):
+    hook = getattr(hook, 'func', hook)          # functools.partial
+    name = getattr(hook, '__module__', None) or type(hook).__module__
+    return exact(name if type(name) is str else '?', 50)
+
+
 def remove(trace):
-    trace.dead = True
+    close_gate(trace)
     while trace.stops:
         trace.stops.pop()()
     if trace.exchange is not None:
@@ -419,16 +478,16 @@ def remove(trace):
 
 def forget_in_child(trace):
     # The child has the code, but neither client nor agent.
-    trace.dead = True
+    close_gate(trace)
     while trace.stops:
         trace.stops.pop()()
     take_out(trace.exchange)
 
 
 def summary(trace):
-    passed = trace.passed.__length_hint__()
-    return {'ev': 'summary', 'job': trace.job, 'passed': (1 << 60) - passed, 'hits': trace.hits,
-            'dropped': [[name, count] for name, count in sorted(trace.dropped.items())],
+    held = {name: counted(those) for name, those in trace.held.items()}
+    return {'ev': 'summary', 'job': trace.job, 'passed': counted(trace.passed) + sum(held.values()), 'hits': trace.hits,
+            'dropped': [[name, count + held.get(name, 0)] for name, count in sorted(trace.dropped.items())],
             'failures': trace.failures, 'open': len(trace.live)}
 
 
@@ -465,15 +524,16 @@ def op_check(request):
     if trace.how == 'lost again':
         return
     fresh = Trace(trace.request)
+    fresh.passed, fresh.held, fresh.dropped = trace.passed, trace.held, trace.dropped
     try:
         install(fresh)
     except Unplaced as error:
         trace.how = 'lost again'
         return tell_note(trace, 'lost: %s' % error)
-    for name in 'passed', 'tokens', 'filled', 'left', 'dropped', 'sequence', 'outstanding', 'hits', 'failures':
-        setattr(fresh, name, getattr(trace, name))
     remove(trace)
+    for name in 'tokens', 'filled', 'left', 'sequence', 'outstanding', 'hits', 'failures':
+        setattr(fresh, name, getattr(trace, name))
     traces[trace.job] = fresh
     undo.append(('the trace of `%s`' % fresh.label, lambda: remove(fresh)))
-    fresh.dead = False
+    open_gate(fresh)
     tell_note(fresh, 'the module was loaded anew: its new function is watched now')

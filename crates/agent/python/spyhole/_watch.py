@@ -9,6 +9,7 @@ whatever manner the place has to tell that there is something to read.
 """
 
 import os
+import select
 import socket
 
 from . import _places, _peers
@@ -80,8 +81,7 @@ class ThreadWatch(Watch):
         self.done = _places.original('_thread', 'allocate_lock')()
         self.done.acquire()
         try:
-            import select
-            poll = select.poll()
+            poll = _places.original('select', 'poll')()
             for one in self.wake[0], number:
                 poll.register(one, select.POLLIN)
             _places.original('_thread', 'start_new_thread')(self.listen, (poll,))

@@ -10,20 +10,16 @@ asyncio loop, or in a thread. Each client has its own namespace, and between
 its commands the program goes on. Who may come in is checked: see `_peers`.
 """
 
-import errno
 import os
 import socket
 import sys
 import threading
 import time
 
-from . import _peers, _places, _prompt, _records, _sides, _telnet, _watch
+from . import _clients, _peers, _places, _prompt, _records, _sides, _watch
 
 __all__ = ['SocketConsole', 'backdoor', 'backdoor_server', 'install_signals', 'listen', 'serve', 'serve_async']
 
-CLIENTS = 64            # of one server, at the same time
-TOKEN_WITHIN = 30       # seconds
-TOKEN_LONGEST = 4096    # bytes
 WHAT = 'backdoor'
 
 try:
@@ -64,94 +60,23 @@ async def converse(side, given, frame, kind, token=None, address=None):
     try:
         side.prepare()
         try:
-            who = await open_door(side, token, address)
+            who = await _clients.open_door(side, token, address)
             _records.connected(WHAT, who)
         except Exception as error:
-            refuse(side, error, who or _peers.describe(address))
+            _clients.refuse(side, WHAT, error, who or _peers.describe(address))
             who = None
             return
         prompt = _prompt.Prompt(_prompt.namespace(given, frame), side.write, who, kind)
         watch = _watch.watch(side, prompt)
-        prompt.space.setdefault('input', no_input if prompt.awaits else reader_of(side, watch))
+        prompt.space.setdefault('input', no_input if prompt.awaits else _clients.reader_of(side, watch))
         side.write(_prompt.greeting())
-        await talk(side, prompt, watch)
+        await _clients.talk(side, prompt, watch)
     finally:
         try:
             await side.close()
         finally:
             if who is not None:
                 _records.ended(WHAT, who)
-
-
-async def open_door(side, token, address):
-    """The peer's name, once it may come in. Raises `Refused`."""
-    try:
-        number = side.fileno()
-    except (AttributeError, OSError, ValueError):
-        number = -1
-    peer = _peers.check(number) if number >= 0 else None
-    if peer is None:
-        return 'file of the application' if not address else _peers.describe(address)
-    if peer.needs_token:
-        if not token:
-            raise _peers.Refused('%s: it comes from another machine, and no token is set' % peer.name)
-        side.write('token: ')
-        side.lines.longest = TOKEN_LONGEST
-        line = await side.within(TOKEN_WITHIN, side.line())
-        if not isinstance(line, str) or not _peers.same(line, token):
-            raise _peers.Refused('%s: wrong token' % peer.name)
-        side.lines.longest = _telnet.LONGEST
-    return peer.name
-
-
-def refuse(side, error, who):
-    reason = str(error) if isinstance(error, _peers.Refused) else 'an error: %s' % error
-    _records.refused(WHAT, who, reason)
-    side.write('spyhole: refused: %s\n' % _records.plain(reason))
-
-
-async def talk(side, prompt, watch):
-    while not side.gone:
-        side.write(prompt.sign)
-        line = await side.line()
-        if line is None:
-            side.write('\n')
-            return
-        if line is _telnet.INTERRUPT:
-            prompt.clear()
-        elif line is _telnet.TOO_LONG:
-            prompt.too_long()
-        else:
-            code = prompt.take(line)
-            if code is not None and not await run(prompt, code, watch):
-                return
-        await side.rest()
-
-
-async def run(prompt, code, watch):
-    """Runs code. False: it asked to leave."""
-    watch.start()
-    try:
-        return await prompt.run_async(code) if prompt.awaits else prompt.run(code)
-    finally:
-        watch.stop()
-
-
-def reader_of(side, watch):
-    def input(prompt=''):
-        side.write(str(prompt))
-        # The line is this code's, and not to be kept for later.
-        watch.stop()
-        try:
-            line = _sides.at_once(side.line())
-        finally:
-            watch.start()
-        if line is None:
-            raise EOFError()
-        if line is _telnet.INTERRUPT:
-            raise KeyboardInterrupt()
-        return '' if line is _telnet.TOO_LONG else line
-    return input
 
 
 def no_input(prompt=''):
@@ -208,10 +133,10 @@ class Server(object):
 
     def admit(self, connection, address):
         """Whether there is room for one more; otherwise it is sent away."""
-        if len(self.clients) < CLIENTS:
+        if len(self.clients) < _clients.CLIENTS:
             self.clients.add(connection)
             return True
-        reason = 'there are %d clients already' % CLIENTS
+        reason = 'there are %d clients already' % _clients.CLIENTS
         _records.refused(WHAT, _peers.describe(address), reason)
         connection.close()
         return False
@@ -301,7 +226,7 @@ def serve_here(sock, server):
             except socket.timeout:
                 continue
             except (OSError, ValueError) as error:
-                if not goes_on(error):
+                if not _clients.goes_on(error):
                     break
                 _records.log('spyhole', 'WARNING', 'the backdoor can not take a client: %s', error)
                 nap(kind)
@@ -311,12 +236,6 @@ def serve_here(sock, server):
     finally:
         server.frame = server.greenlet = None
         sock.close()
-
-
-def goes_on(error):
-    """Whether a listener is still good after this error of accept()."""
-    return getattr(error, 'errno', None) in (
-        errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EPROTO)
 
 
 def nap(kind):
@@ -344,7 +263,7 @@ async def serve_in_loop(server):
             try:
                 connection, address = await loop.sock_accept(listener)
             except (OSError, ValueError) as error:
-                if not goes_on(error):
+                if not _clients.goes_on(error):
                     break
                 _records.log('spyhole', 'WARNING', 'the backdoor can not take a client: %s', error)
                 await asyncio.sleep(0.2)

@@ -102,7 +102,22 @@ def task_steps(task):
     return tuple(steps)
 
 
+def frames_of(frame):
+    """Of a frame and its callers, outermost first, as data."""
+    return [{'file': file, 'line': line, 'function': function, 'source': linecache.getline(file, line or 0).strip()}
+            for file, line, function in steps_of(frame)]
+
+
 # ---- telling
+
+def frames_text(frames):
+    text = ''
+    for one in frames:
+        text += 'File: "%s", line %s, in %s\n' % (one['file'], one['line'], one['function'])
+        if one['source']:
+            text += '  %s\n' % one['source']
+    return text
+
 
 def out(text, file):
     (sys.stdout if file is None else file).write(text)

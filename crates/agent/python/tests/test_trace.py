@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import unittest
 
 import stub
@@ -88,9 +89,10 @@ class Exchanges(unittest.TestCase):
                 return event
 
     def setUp(self):
-        # Who waits for the GIL waits for so long, by default for 5 ms.
+        # Who waits for the GIL waits for so long, by default for 5 ms: so many
+        # more exchanges, at so many more places of the code.
         self.interval = sys.getswitchinterval()
-        sys.setswitchinterval(.0005)
+        sys.setswitchinterval(.00005)
 
     def tearDown(self):
         sys.setswitchinterval(self.interval)
@@ -122,6 +124,79 @@ class Exchanges(unittest.TestCase):
         gc.collect()
         self.assertLess(len(gc.get_objects()), count + 1000)
         self.assertEqual(session.still_referenced(), [])
+
+    def test_hooks_of_another_trace_are_not_waited_for(self):
+        # A thread sits in a hook of one trace, for as long as a value that it
+        # shows takes; another trace ends meanwhile.
+        session = self.opened()
+        inside, go_on = threading.Event(), threading.Event()
+
+        def wait():
+            inside.set()
+            go_on.wait(50)
+            return 1
+
+        sys.modules['made'] = type(sys)('made')
+        sys.modules['made'].wait = wait
+        thread = threading.Thread(target=plain, args=(1,))
+        try:
+            self.trace(session, 1, __name__ + ':plain', show=['__import__("made").wait()'])
+            self.trace(session, 2, __name__ + ':catching')
+            # The agent's names: who waited for that thread would wait so long.
+            next(one for one in plain.__code__.co_consts if hasattr(one, 'spyhole_probe')).__globals__['DRAINED'] = 45.0
+            thread.start()
+            self.assertTrue(inside.wait(50))
+            begun = time.monotonic()
+            session.send(op='untrace', job=2)
+            self.until(session, 'summary')
+            self.assertLess(time.monotonic() - begun, 40)
+            session.send(op='untrace', job=1)
+            go_on.set()
+            self.until(session, 'summary')
+        finally:
+            go_on.set()
+            thread.join()
+            session.bye()
+            del sys.modules['made']
+
+    def test_a_condition_that_is_never_true(self):
+        # The compiler leaves our calls out; it is seen that the code is ours.
+        code = plain.__code__
+        session = self.opened()
+        try:
+            self.trace(session, 1, __name__ + ':plain', when='0')
+            self.trace(session, 2, __name__ + ':plain')
+            session.send(op='check', job=1)
+            session.send(op='untrace', job=1)
+            self.assertEqual(session.receive()['ev'], 'summary')
+            session.send(op='untrace', job=2)
+            self.until(session, 'summary')
+            self.assertIs(plain.__code__, code)
+        finally:
+            self.assertEqual(session.bye()['left'], [])
+
+    def test_a_debugger_of_a_thread_that_runs_already(self):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def debugged():
+            sys.settrace(lambda *event: lambda *event: None)
+            wait()
+
+        def wait():
+            begun.set()
+            go_on.wait(50)
+
+        thread = threading.Thread(target=debugged)
+        thread.start()
+        self.assertTrue(begun.wait(50))
+        session = self.opened()
+        try:
+            probed = self.trace(session, 1, __name__ + ':plain')
+            self.assertEqual(probed['notes'], ['a trace function is set there (%s), which goes on' % __name__])
+        finally:
+            session.bye()
+            go_on.set()
+            thread.join()
 
     def test_source_that_changed(self):
         # The function is not what its file says: it is wrapped, and right.

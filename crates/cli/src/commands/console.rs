@@ -1,6 +1,6 @@
 //! `spyhole console`: a Python prompt inside a process.
 
-mod socket;
+pub(super) mod socket;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

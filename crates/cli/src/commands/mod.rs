@@ -8,7 +8,9 @@ pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod help;
+pub(crate) mod ispy;
 mod looks;
+pub(crate) mod plugin;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;
@@ -17,6 +19,9 @@ pub(crate) mod requests;
 mod rounds;
 pub(crate) mod stack;
 pub(crate) mod trace;
+
+use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -31,7 +36,7 @@ pub(crate) type Outcome = Result<u8, Failure>;
 
 /// Parses the arguments, runs the command, reports its failure, and gives the exit code.
 pub(crate) fn run() -> u8 {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(words()) {
         Ok(arguments) => arguments,
         Err(error) => return not_parsed(error),
     };
@@ -49,6 +54,8 @@ pub(crate) fn run() -> u8 {
         Command::Eval(command) => (command.run(&terminal), command.json),
         Command::Console(command) => (command.run(&terminal), false),
         Command::Trace(command) => (command.run(&terminal), command.json),
+        Command::Ispy(command) => (command.run(&terminal), false),
+        Command::Plugin(command) => (command.run(&terminal), command.json),
         Command::Close(command) => (command.run(&terminal), false),
         Command::Python(command) => (command.run(), false),
         Command::Demo(command) => (command.run(&terminal), false),
@@ -62,6 +69,15 @@ pub(crate) fn run() -> u8 {
             failure.kind.exit_code()
         }
     }
+}
+
+/// The arguments; called as `ispy`, the program is the command of that name.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.first().is_some_and(|name| Path::new(name).file_name() == Some("ispy".as_ref())) {
+        words.insert(1, "ispy".into());
+    }
+    words
 }
 
 /// Help and version are data; everything else is a usage error, told in our voice.

@@ -32,6 +32,18 @@ impl Keys {
         Self::of_inputrc(&text)
     }
 
+    /// Without any indentation.
+    pub(super) fn mode(self) -> Box<dyn EditMode> {
+        match self {
+            Self::Emacs => Box::new(Emacs::new(with_own(default_emacs_keybindings()))),
+            Self::Vi => Box::new(Vi::new(
+                with_own(default_vi_insert_keybindings()),
+                default_vi_normal_keybindings(),
+                default_vi_visual_keybindings(),
+            )),
+        }
+    }
+
     fn of_inputrc(text: &str) -> Self {
         let is_vi = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -63,16 +75,8 @@ pub(super) struct Indenting {
 
 impl Indenting {
     pub(super) fn new(keys: Keys, drawn: &Drawn, one_line: &Arc<AtomicBool>) -> Self {
-        let inner: Box<dyn EditMode> = match keys {
-            Keys::Emacs => Box::new(Emacs::new(with_own(default_emacs_keybindings()))),
-            Keys::Vi => Box::new(Vi::new(
-                with_own(default_vi_insert_keybindings()),
-                default_vi_normal_keybindings(),
-                default_vi_visual_keybindings(),
-            )),
-        };
         let (drawn, one_line) = (Arc::clone(drawn), Arc::clone(one_line));
-        Self { inner, drawn, one_line, in_menu: false }
+        Self { inner: keys.mode(), drawn, one_line, in_menu: false }
     }
 
     /// Enter, pressed at the end of a text that is not finished.

@@ -8,6 +8,7 @@ mod files;
 pub(crate) mod history;
 mod indent;
 pub(crate) mod lexer;
+pub(crate) mod lines;
 pub(crate) mod plain;
 pub(crate) mod rich;
 pub(crate) mod shell;

@@ -91,6 +91,7 @@ fn of(process: &ProcessStacks, request: &WebRequest) -> Json {
     json!({
         "pid": process.pid,
         "interpreter": request.interpreter,
+        "id": request.number,
         "thread": request.thread,
         "greenlet": request.greenlet,
         "task": request.task,

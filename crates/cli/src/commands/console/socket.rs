@@ -72,7 +72,7 @@ pub(super) fn run(console: &Console, terminal: &Terminal, at: &Address) -> Outco
 }
 
 /// The first line of a file, which should be for its owner's eyes alone.
-fn token(terminal: &Terminal, file: &Path) -> Result<String, Failure> {
+pub(in crate::commands) fn token(terminal: &Terminal, file: &Path) -> Result<String, Failure> {
     let shown = file.display();
     let unreadable = |error: std::io::Error| {
         Failure::new(Kind::Failed, format!("cannot read the token in `{shown}`")).caused_by(&error)
@@ -93,7 +93,7 @@ fn token(terminal: &Terminal, file: &Path) -> Result<String, Failure> {
     }
 }
 
-fn refused(refusal: Refusal) -> Failure {
+pub(in crate::commands) fn refused(refusal: Refusal) -> Failure {
     let kind = match &refusal {
         Refusal::Unreachable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             Kind::AccessDenied
@@ -104,6 +104,7 @@ fn refused(refusal: Refusal) -> Failure {
             Kind::AccessDenied
         }
         Refusal::Closed { .. } => Kind::Gone,
+        Refusal::NoShell { .. } => Kind::Failed,
     };
     let mut failure = Failure::new(kind, refusal.to_string());
     match refusal {
@@ -119,6 +120,7 @@ fn refused(refusal: Refusal) -> Failure {
             failure.hints.push("give a file that holds it with `--token-file FILE`".into());
         }
         Refusal::SentAway { reason, .. } => failure.causes.push(reason),
+        Refusal::NoShell { at } => failure.hints.push(format!("spyhole console {at}")),
         Refusal::NoAnswer { .. } | Refusal::Closed { .. } => {}
     }
     failure

@@ -1,0 +1,1 @@
+"""The plugins of the ispy shell that are always there."""
