@@ -26,6 +26,13 @@ pub(crate) fn processes<E>(
     out.failed.map_or(Ok(()), Err)
 }
 
+/// One process by itself.
+pub(crate) fn process(process: &ProcessStacks) -> Json {
+    let mut text = String::new();
+    process_json(&mut text, &mut Told::default(), process);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// From so many bytes on a piece is handed over.
 const PIECE: usize = 128 << 10;
 
