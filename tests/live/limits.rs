@@ -34,7 +34,7 @@ fn begun(subject: &mut Subject, code: &str, words: &[&str]) -> Running {
 }
 
 fn loops_are_ended_in_time(python: &Interpreter) {
-    let mut subject = quiet(python).by_threads(2);
+    let mut subject = quiet(python).by_threads(4);
     let pid = subject.pid().to_string();
     let ran = run(["eval", &pid, "while True: pass", "--timeout", "500ms"]);
     ran.failed(1, "timed out after 500ms\n");
@@ -42,16 +42,19 @@ fn loops_are_ended_in_time(python: &Interpreter) {
     ran.left(subject.pid());
     let ran = run(["eval", &pid, "while True: pass", "--timeout", "200ms", "--json"]);
     assert_eq!((ran.code, &ran.json()["answers"][0]["error"]["kind"]), (1, &"timeout".into()));
-    // Code may catch it, and then its value counts.
-    let ran = run([
-        "eval",
-        &pid,
-        "def f():\n    while True: pass\nx = None\nwhile x is None:\n    try:\n        f()\n    \
-                   except KeyboardInterrupt as e: x = e\n'caught'",
-        "--timeout",
-        "300ms",
-    ]);
-    ran.gave("'caught'\n");
+    // Code may catch it, and then its value counts, if it says so at once: on a machine that is too busy it is late.
+    let code = "def f():\n    while True: pass\nx = None\nwhile x is None:\n    try:\n        f()\n    \
+                except KeyboardInterrupt as e: x = e\n'caught'";
+    let caught = (0..10).any(|_| {
+        let ran = run(["eval", &pid, code, "--timeout", "300ms"]);
+        if ran.code != 0 {
+            ran.failed(1, "but code still runs in it");
+            return false;
+        }
+        ran.gave("'caught'\n");
+        true
+    });
+    assert!(caught);
     subject.is_unchanged();
 }
 

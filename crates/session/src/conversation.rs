@@ -426,7 +426,8 @@ impl<'t> Conversation<'t> {
 
     /// Leaves. Waits until nothing of ours is there, unless code still runs.
     pub(crate) fn leave(mut self) -> Left {
-        const FAREWELL: Duration = Duration::from_secs(2);
+        // On a busy machine the collector of a program with much in its hands takes some of it.
+        const FAREWELL: Duration = Duration::from_secs(5);
         let mut still_running = self.unfinished();
         self.leaving = true;
         if still_running.is_empty() {

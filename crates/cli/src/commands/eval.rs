@@ -96,13 +96,16 @@ impl Eval {
             command: "eval",
             code: Some(&code),
         });
+        let mut reach = self.entry.reach();
+        // Who gives the code much time, since the machine is busy, gives more for a safe moment, too.
+        reach.patience = reach.patience.max(self.timeout / 5);
         let request = Request {
             code,
             timeout: self.timeout,
             max: self.max,
             full: self.full,
             want_value: self.json,
-            reach: self.entry.reach(),
+            reach,
         };
         match self.watch {
             Some(period) => self.watch(terminal, &resolved.targets, &request, &cancel, period),
