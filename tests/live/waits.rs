@@ -127,5 +127,51 @@ fn the_gil_is_waited_for(python: &Interpreter) {
     }
 }
 
-on_all! { who_waits_for_whom the_gil_is_waited_for }
+/// While the main thread holds the GIL it is told to be in this function of Python's, or, if there is none, in this one
+/// of C; never in another one.
+fn named_in_c(python: &Interpreter, how: &str, function: Option<&str>, symbol: Option<&str>) {
+    let target = Start::new(python, "gil_in_c").args([how]).start().expect("the target starts");
+    let said = format!("holds the GIL in {}", function.or(symbol).expect("one is expected"));
+    let place = format!("{}: {how}", python.full_version());
+    // It said `ready` on its way into the call.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let process = look(&target);
+        let mut threads = list(&process["interpreters"][0]["threads"]).iter();
+        let holder = threads.find(|thread| thread["holds_gil"] == true);
+        let is_there = |own: &&Value| {
+            let innermost = own["frames"][0]["function"].as_str();
+            own["native_id"] == target.pid()
+                && matches!(innermost, Some("held" | "match" | "prefixmatch"))
+        };
+        if let Some(own) = holder.filter(is_there) {
+            let told = &own["in_c"];
+            let name = told["function"].as_str();
+            assert!(name.is_none() || function.is_none() || name == function, "{place}: {told}");
+            if name == function && symbol.is_none_or(|symbol| told["symbol"] == symbol) {
+                if symbol.is_some() {
+                    let file = told["file"].as_str().unwrap_or_default();
+                    assert!(file.contains("/libc.so.6") || file.contains("/libc-2."), "{told}");
+                }
+                let text = run(["stack", &target.pid().to_string()]).data;
+                if text.contains(&said) {
+                    return;
+                }
+            }
+        }
+        assert!(Instant::now() < deadline, "{place}: {process:#}");
+    }
+}
+
+fn a_function_in_c_is_named(python: &Interpreter) {
+    let class = if python.version >= (3, 7, 0) { "re.Pattern" } else { "_sre.SRE_Pattern" };
+    let method = if python.version >= (3, 15, 0) { "prefixmatch" } else { "match" };
+    named_in_c(python, "match", Some(&format!("{class}.{method}")), None);
+    named_in_c(python, "power", Some("pow"), None);
+    named_in_c(python, "chain", Some("max"), None);
+    named_in_c(python, "call", None, Some("clock_nanosleep"));
+    named_in_c(python, "library", None, Some("lfind"));
+}
+
+on_all! { who_waits_for_whom the_gil_is_waited_for a_function_in_c_is_named }
 on_full_set! { a_stopped_one_tells_it_too }

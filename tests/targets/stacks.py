@@ -1,5 +1,5 @@
 """Threads whose functions and lines are known: several wait for the same lock, one reads a pipe, one is deep in a
-recursion. `ready` tells for each, by name, its functions of this file with their lines, innermost first. With the
+recursion, one in an `__init__`. `ready` tells for each, by name, its functions of this file with their lines, innermost first. With the
 argument `busy` one more thread never waits.
 """
 import json
@@ -11,7 +11,7 @@ import time
 gate = threading.Lock()
 reading, writing = os.pipe()
 told = {}
-count = 6 if "busy" in sys.argv else 5
+count = 7 if "busy" in sys.argv else 6
 ready = threading.Barrier(count)
 marks = {}
 with open(__file__, encoding="utf-8") as source:
@@ -46,6 +46,19 @@ def deep(depth):
         gate.acquire()  # at deepest
 
 
+class Made:
+    def __init__(self, rest):
+        if rest == 0:
+            tell(("Made.__init__", "made"), ("maker", "maker"))
+            gate.acquire()  # at made
+
+
+def maker():
+    # Often enough that the interpreter takes its short way.
+    for rest in range(1000, -1, -1):
+        Made(rest)  # at maker
+
+
 def waiter():
     Queue().take()  # at waiter
 
@@ -63,6 +76,7 @@ gate.acquire()
 threads = [threading.Thread(target=waiter, name=name) for name in ("wait-1", "wait-2")]
 threads.append(threading.Thread(target=reader, name="l\u00e4ser"))
 threads.append(threading.Thread(target=deep, args=(30,), name="deep"))
+threads.append(threading.Thread(target=maker, name="made"))
 if "busy" in sys.argv:
     threads.append(threading.Thread(target=spin, name="spin"))
 for thread in threads:

@@ -37,6 +37,26 @@ const NAME_AT_MOST: usize = 1000;
 const PATH_AT_MOST: usize = 4096;
 const TABLE_AT_MOST: usize = 4 << 20;
 
+impl Reader<'_> {
+    /// Takes the frames out that the interpreter made for itself with code of its own, beside those that say so: behind an
+    /// `__init__` that was called often stands one that drops what it returns (`_Py_InitCleanup` of `Python/specialize.c`).
+    pub fn forget_own(&self, frames: &mut Vec<RawFrame>) {
+        frames.retain(|frame| !self.is_own(frame.code));
+    }
+
+    /// Such code is optimised without a namespace of its own, which no compiler makes, and is its own file.
+    fn is_own(&self, code: Address) -> bool {
+        /// `CO_OPTIMIZED` and `CO_NEWLOCALS` (`Include/cpython/code.h`)
+        const OPTIMISED: u32 = 1;
+        const NEW_LOCALS: u32 = 2;
+        let of = &self.layout.code;
+        let flags = self.memory.half(code.plus(self.layout.details.code_flags));
+        let text = |place: u64| self.memory.pointer(code.plus(place)).ok();
+        flags.is_ok_and(|flags| flags & (OPTIMISED | NEW_LOCALS) == OPTIMISED)
+            && text(of.name).is_some_and(|name| text(of.file) == Some(name))
+    }
+}
+
 impl Code {
     /// Reads the code object at `at`.
     pub fn read(reader: &Reader<'_>, at: Address) -> Result<Self, NotCode> {

@@ -403,7 +403,11 @@ impl<'a> Finder<'a> {
             None => Ok(frame),
         };
         match first {
-            Ok(first) => frames::from(memory, layout, first, most),
+            Ok(first) => {
+                let mut stack = frames::from(memory, layout, first, most);
+                self.reader.forget_own(&mut stack.frames);
+                stack
+            }
             Err(_) => RawStack { frames: Vec::new(), end: End::Torn },
         }
     }

@@ -17,6 +17,7 @@ pub mod locals;
 pub mod locate;
 pub mod locks;
 pub mod names;
+pub mod natives;
 pub mod opened;
 pub mod operands;
 pub mod published;

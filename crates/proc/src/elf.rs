@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use object::LittleEndian;
 use object::elf::{
-    DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_LOAD,
-    ProgramHeader64, STT_GNU_IFUNC, Sym64,
+    DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, Dyn64, FileHeader64, PT_DYNAMIC, PT_GNU_EH_FRAME,
+    PT_LOAD, ProgramHeader64, STT_GNU_IFUNC, Sym64,
 };
 use object::pod::{self, Pod};
 use thiserror::Error;
@@ -59,6 +59,8 @@ pub struct Image {
     /// What is added to the file's addresses.
     pub bias: u64,
     pub segments: Vec<Segment>,
+    /// Where the index of its tables for exceptions lies (`.eh_frame_hdr`).
+    pub unwinding: Option<Address>,
     symbols: Address,
     strings: Address,
     gnu_hash: Option<Address>,
@@ -122,6 +124,10 @@ impl Image {
         let mut image = Self {
             bias,
             segments,
+            unwinding: headers
+                .iter()
+                .find(|h| h.p_type.get(LE) == PT_GNU_EH_FRAME)
+                .map(|h| Address(bias).plus(h.p_vaddr.get(LE))),
             symbols: Address(0),
             strings: Address(0),
             gnu_hash: None,
@@ -178,6 +184,48 @@ impl Image {
                 indirect: found.indirect,
             })
         })
+    }
+
+    /// The exported function that an address lies in.
+    pub fn exported_at(&self, memory: &dyn ReadMemory, at: Address) -> Option<String> {
+        const SYMBOLS_AT_MOST: u64 = 1 << 17;
+        let size = size_of::<Sym64<Le>>();
+        let count = self.count(memory)?.min(SYMBOLS_AT_MOST) as usize;
+        let bytes = memory.bytes(self.symbols, count * size).ok()?;
+        let (symbols, _) = pod::slice_from_bytes::<Sym64<Le>>(&bytes, count).ok()?;
+        let value = at.0.wrapping_sub(self.bias);
+        let names =
+            symbols.iter().filter(|symbol| file::is_in(symbol, value)).filter_map(|symbol| {
+                let name = self.strings.plus(symbol.st_name.get(LE).into());
+                // The strings may end before as much was read.
+                let bytes =
+                    [NAME_AT_MOST, 64, 16].iter().find_map(|n| memory.bytes(name, *n).ok())?;
+                let end = bytes.iter().position(|byte| *byte == 0)?;
+                Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+            });
+        file::plainest(names)
+    }
+
+    /// How many dynamic symbols there are: only the tables for looking them up tell.
+    fn count(&self, memory: &dyn ReadMemory) -> Option<u64> {
+        const BUCKETS_AT_MOST: u64 = 1 << 16;
+        let Some(table) = self.gnu_hash else {
+            return memory.half(self.hash?.plus(4)).ok().map(u64::from);
+        };
+        let buckets = u64::from(memory.half(table).ok()?).min(BUCKETS_AT_MOST);
+        let first = u64::from(memory.half(table.plus(4)).ok()?);
+        let words = u64::from(memory.half(table.plus(8)).ok()?);
+        let bucket_table = table.plus(16 + words * 8);
+        let bytes = memory.bytes(bucket_table, buckets as usize * 4).ok()?;
+        let begins =
+            bytes.chunks_exact(4).filter_map(|b| b.try_into().ok().map(u32::from_le_bytes));
+        // The symbols of the bucket that begins last are the last ones.
+        let last = u64::from(begins.max()?).max(first);
+        let chains = bucket_table.plus(buckets * 4);
+        let is_end = |index: &u64| {
+            memory.half(chains.plus((index - first) * 4)).map_or(true, |c| c & 1 != 0)
+        };
+        (last..).take(CHAIN_AT_MOST).find(is_end).map(|index| index + 1)
     }
 
     fn exported(&self, memory: &dyn ReadMemory, name: &str) -> Option<Symbol> {

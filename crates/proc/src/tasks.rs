@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 
-use crate::descriptors;
 use crate::memory::Live;
 use crate::stat::Stat;
+use crate::{Address, bounded, descriptors};
 
 /// What `/proc/PID/task/TID/syscall` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,21 @@ pub fn activity(pid: i32, tid: i32) -> io::Result<Activity> {
     parse(text).ok_or_else(|| io::Error::other("unexpected content"))
 }
 
+/// Where a thread that is not running is: its stack pointer, and the instruction that is next.
+pub fn place(pid: i32, tid: i32) -> Option<(Address, Address)> {
+    let text = bounded::read(format!("/proc/{pid}/task/{tid}/syscall"), 256).ok()?;
+    parse_place(std::str::from_utf8(&text).ok()?)
+}
+
+fn parse_place(text: &str) -> Option<(Address, Address)> {
+    let mut last = text
+        .split_ascii_whitespace()
+        .rev()
+        .map_while(|field| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok().map(Address));
+    let code = last.next()?;
+    Some((last.next()?, code))
+}
+
 pub(crate) fn parse(text: &str) -> Option<Activity> {
     if text.starts_with("running") {
         return Some(Activity::Running);
@@ -128,6 +143,10 @@ mod tests {
             blocked,
             Some(Activity::Blocked { number: 230, arguments: [1, 0, 0x7ff, 0, 0, 42] })
         );
+        let place = Some((Address(0x7ffc), Address(0x7f)));
+        assert_eq!(parse_place("230 0x1 0x0 0x7ff 0x0 0x0 0x2a 0x7ffc 0x7f\n"), place);
+        assert_eq!(parse_place("-1 0x7ffc 0x7f\n"), place);
+        assert_eq!((parse_place("running\n"), parse_place("")), (None, None));
         assert_eq!(parse(""), None);
         assert_eq!(parse("7 0x1"), None);
     }

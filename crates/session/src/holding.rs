@@ -10,6 +10,8 @@ use spyhole_proc::stop::{Attached, SeizeError};
 use spyhole_proc::tasks::{self, Activity};
 use spyhole_proc::tracer::Tracer;
 
+use crate::natives::Standing;
+
 /// Threads that change nothing as long as this lives.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -89,6 +91,15 @@ impl Held {
         self.in_calls
             .iter()
             .all(|(tid, call)| tasks::activity(pid, *tid).is_ok_and(|now| now == *call))
+    }
+
+    /// Where these threads are in C, as far as they were stopped or are in system calls.
+    pub(crate) fn standing(&self, pid: i32) -> Vec<(i32, Standing)> {
+        let stopped = self.attached.iter();
+        let stopped = stopped.filter_map(|one| Some((one.tid, Standing::of_stopped(pid, one)?)));
+        let in_calls = self.in_calls.iter();
+        let in_calls = in_calls.filter_map(|(tid, _)| Some((*tid, Standing::of_still(pid, *tid)?)));
+        stopped.chain(in_calls).collect()
     }
 
     /// Lets the threads run; the longest time that one was stopped.

@@ -26,6 +26,7 @@ pub mod live;
 pub mod locals;
 pub mod model;
 mod names;
+mod natives;
 pub mod objects;
 mod pause;
 pub mod probes;

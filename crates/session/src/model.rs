@@ -290,6 +290,8 @@ pub struct ThreadStack {
     /// The system call that it waits in.
     pub syscall: Option<String>,
     pub holds_gil: bool,
+    /// Of one that holds the GIL: what it is in in C; `None` if it runs Python, or that is not known.
+    pub in_c: Option<NativeCall>,
     /// `None` if it waits for nothing, or it is not known for what.
     pub waits_for: Option<Wait>,
     /// Its frames changed while they were read.
@@ -298,6 +300,31 @@ pub struct ThreadStack {
     pub cut: bool,
     /// Innermost first.
     pub frames: Vec<StackFrame>,
+}
+
+/// A function in C that has not returned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NativeCall {
+    /// The function that Python called: `zlib.compress`; `None` if that is not known.
+    pub function: Option<String>,
+    /// The innermost function that a symbol names: `deflate`.
+    pub symbol: Option<String>,
+    /// Where that lies, or, without a symbol, the code that runs; `None`: in no file.
+    pub file: Option<String>,
+}
+
+impl NativeCall {
+    /// `zlib.compress`, `deflate of libz.so.1`, `an unnamed function of libz.so.1`
+    pub fn name(&self) -> String {
+        if let Some(function) = &self.function {
+            return function.clone();
+        }
+        let symbol = self.symbol.as_deref().unwrap_or("an unnamed function");
+        match &self.file {
+            Some(file) => format!("{symbol} of {}", file.rsplit('/').next().unwrap_or(file)),
+            None => format!("{symbol} that no file holds"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use spyhole_cpython::frames::{self, RawStack};
 use spyhole_cpython::runtime::{InterpreterState, Roots};
 use spyhole_cpython::threads::{self, Descriptor, THREADS_AT_MOST, ThreadState};
-use spyhole_cpython::{Layout, Opened};
+use spyhole_cpython::{Layout, Opened, Reader, Types};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::tracer::Tracer;
@@ -19,6 +19,7 @@ use spyhole_proc::{Address, stat::Stat};
 
 use crate::beyond::Candidates;
 use crate::holding::{Frozen, Held};
+use crate::natives::Standing;
 
 /// A thread's state with its frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct Moment<M = Live> {
     pub(crate) interpreters: Vec<SeenInterpreter>,
     /// The memory in which it was seen; what was not needed then is read when it is asked for.
     pub(crate) memory: Cached<M>,
+    /// Where those were in C that hold a GIL, by their states.
+    pub(crate) standing: Vec<(Address, Standing)>,
     pub(crate) paused: Duration,
     pub(crate) torn: bool,
     /// Why it was not paused, if that was wanted.
@@ -55,10 +58,21 @@ impl<M> Moment<M> {
         Self {
             interpreters,
             memory,
+            standing: Vec::new(),
             paused: Duration::ZERO,
             torn: false,
             not_paused: None,
             frozen: None,
+        }
+    }
+}
+
+impl<M: ReadMemory> Moment<M> {
+    /// Takes the frames out that the interpreter made for itself.
+    pub(crate) fn forget_own(&mut self, layout: &Layout, types: &Types) {
+        let reader = Reader { memory: &self.memory, layout, types };
+        for thread in self.interpreters.iter_mut().flat_map(|one| &mut one.threads) {
+            reader.forget_own(&mut thread.stack.frames);
         }
     }
 }
@@ -240,13 +254,23 @@ impl View {
         Moment { torn: !whole, ..Moment::of(interpreters, memory) }
     }
 
+    /// Where those are in C that hold a GIL, if they stand still.
+    fn standing(&self, moment: &Moment) -> Vec<(Address, Standing)> {
+        let doubtful = self.doubtful(&moment.memory);
+        let holders = self.holders(&doubtful);
+        let tids = holders.iter().filter_map(|(_, tid)| *tid);
+        let all = tids.filter_map(|tid| Some((tid, Standing::of_still(self.pid, tid)?)));
+        by_state(&holders, all.collect())
+    }
+
     /// Looks at one moment. `also` reads what else is to be copied in it, beside the frames.
     pub(crate) fn moment(&self, pause: Pause, also: &Also<'_>) -> Moment {
         let is_stopped = || Stat::of(self.pid).is_ok_and(|stat| stat.is_stopped());
         if is_stopped() {
             let moment = self.still(self.live());
+            let standing = self.standing(&moment);
             if is_stopped() {
-                return moment;
+                return Moment { standing, ..moment };
             }
         }
         match pause {
@@ -255,7 +279,8 @@ impl View {
             Pause::Everything => match Frozen::start(self.pid, FREEZE_AT_MOST) {
                 Ok(frozen) => {
                     let moment = self.still(self.live());
-                    Moment { frozen: Some(frozen), ..moment }
+                    let standing = self.standing(&moment);
+                    Moment { frozen: Some(frozen), standing, ..moment }
                 }
                 Err(reason) => self.unpaused(Some(reason)),
             },
@@ -313,6 +338,7 @@ impl View {
             }
             let limit = if late < LATE_AT_MOST { BUDGET } else { BUDGET_AT_LAST };
             let in_time = copied.copy(self.live(), || held.longest() < limit);
+            let standing = by_state(&holders, held.standing(self.pid));
             let mut alone = true;
             if held.stands_still() {
                 paused = paused.max(held.release());
@@ -344,7 +370,7 @@ impl View {
                 continue;
             }
             let torn = !whole || !in_time || !missing.is_empty();
-            return Ok(Moment { paused, torn, ..Moment::of(interpreters, memory) });
+            return Ok(Moment { paused, torn, standing, ..Moment::of(interpreters, memory) });
         }
         Err(last)
     }
@@ -381,8 +407,18 @@ impl View {
         }
         // What the frames mean is read anew, not from before they were.
         let memory = Cached::new(self.live());
-        Moment { torn, not_paused, ..Moment::of(interpreters, memory) }
+        let moment = Moment { torn, not_paused, ..Moment::of(interpreters, memory) };
+        Moment { standing: self.standing(&moment), ..moment }
     }
+}
+
+/// Those of threads, by the states of these.
+fn by_state(
+    holders: &[(Address, Option<i32>)],
+    standing: Vec<(i32, Standing)>,
+) -> Vec<(Address, Standing)> {
+    let state = |tid: i32| holders.iter().find(|(_, own)| *own == Some(tid)).map(|(at, _)| *at);
+    standing.into_iter().filter_map(|(tid, one)| Some((state(tid)?, one))).collect()
 }
 
 fn states(holders: &[(Address, Option<i32>)]) -> Vec<Address> {

@@ -117,6 +117,10 @@ fn verdict(first: &ProcessStacks, second: Option<&ProcessStacks>, apart: Duratio
         && second.is_some_and(|second| holds_still(holder, second))
     {
         let place = holder.frames.first().map(place).unwrap_or_else(|| "no Python frame".into());
+        let (place, caller) = match &holder.in_c {
+            Some(native) => (native.name(), format!(", called in {place}")),
+            None => (place, String::new()),
+        };
         let thread = holder.native_id.map_or_else(|| "?".to_owned(), |tid| tid.to_string());
         let held = format!("{:.1} s or more", apart.as_secs_f64());
         let others = match waiting {
@@ -126,7 +130,7 @@ fn verdict(first: &ProcessStacks, second: Option<&ProcessStacks>, apart: Duratio
         };
         return said(
             Trouble::Held,
-            format!("GIL held {held} in {place} by thread {thread}{others}"),
+            format!("GIL held {held} in {place} by thread {thread}{caller}{others}"),
         );
     }
     let ages = first.requests.iter().filter_map(|request| request.age);
@@ -233,6 +237,7 @@ mod tests {
             state: ThreadState::Running,
             syscall: None,
             holds_gil,
+            in_c: None,
             waits_for: None,
             torn: false,
             cut: false,

@@ -212,6 +212,7 @@ impl<T: Tasks> Resolver<'_, T> {
             state,
             syscall,
             holds_gil,
+            in_c: None,
             waits_for: None,
             torn: thread.moved || thread.stack.end == End::Torn,
             cut: thread.stack.end == End::Cut,

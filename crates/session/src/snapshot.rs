@@ -28,7 +28,7 @@ use crate::pause::{Moment, View};
 use crate::resolving::{Done, Named, Plan, Share};
 use crate::sources::Sources;
 use crate::waiting::{self, Waiting};
-use crate::{awaiting, deadlocks, failure, interpreters, requests, target::Target};
+use crate::{awaiting, deadlocks, failure, interpreters, natives, requests, target::Target};
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +141,7 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
     if moment.interpreters.is_empty() {
         return Err(AttachError::without_interpreter(pid, &live, &opened));
     }
+    moment.forget_own(&view.layout, &types);
     let plan = options.locals.map(|wanted| Plan { wanted, changes: true });
     let later = Cached::new(live);
     let again = Some(&later as &dyn ReadMemory);
@@ -154,6 +155,9 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
         again,
         |share, named, memory| share.all(named, memory),
     );
+    let reader = Reader { memory: &moment.memory, layout: &view.layout, types: &types };
+    let places = (moment.interpreters.as_slice(), moment.standing.as_slice());
+    natives::tell(&opened, reader, &view.maps, &live, places, &mut stacks.interpreters);
     if let Some(frozen) = frozen {
         let Thawed { held, early } = frozen.thaw();
         stacks.paused = held;
@@ -181,10 +185,11 @@ pub fn of_still<P: ReadMemory + Tasks + MappedFiles>(
         let reader = Reader { memory: &memory, layout: &view.layout, types: &types };
         Candidates::of(&reader, &view, process, maps)
     };
-    let moment = view.still(process);
+    let mut moment = view.still(process);
     if moment.interpreters.is_empty() {
         return Err(StillError::NotInitialised);
     }
+    moment.forget_own(&view.layout, &types);
     let plan = locals.map(|wanted| Plan { wanted, changes: false });
     Ok(resolve(
         &opened,

@@ -75,6 +75,7 @@ mod tests {
             state: ThreadState::Unknown,
             syscall: syscall.map(str::to_owned),
             holds_gil: true,
+            in_c: None,
             waits_for: None,
             torn: false,
             cut: false,

@@ -179,15 +179,15 @@ class Middleware(unittest.TestCase):
 
 
 def timed(application, count=2000):
-    """Seconds for one request, as a server treats it."""
-    start = time.perf_counter()
+    """Seconds of the processor for one request, as a server treats it."""
+    start = time.process_time()
     for _ in range(count):
         body = application({'wsgi.version': (1, 0)}, None)
         for part in body:
             pass
         if hasattr(body, 'close'):
             body.close()
-    return (time.perf_counter() - start) / count
+    return (time.process_time() - start) / count
 
 
 class Ini(unittest.TestCase):

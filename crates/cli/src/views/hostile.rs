@@ -235,6 +235,7 @@ fn process() -> ProcessStacks {
         state: ThreadState::Waiting,
         syscall: Some("read".to_owned()),
         holds_gil: true,
+        in_c: None,
         waits_for: Some(wait()),
         torn: true,
         cut: true,

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use object::LittleEndian;
-use object::elf::{FileHeader64, SHT_SYMTAB, STT_GNU_IFUNC, SectionHeader64, Sym64};
+use object::elf::{FileHeader64, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, SectionHeader64, Sym64};
 use object::pod;
 
 use crate::maps::Mapping;
@@ -48,29 +48,15 @@ pub struct Tables {
 impl Tables {
     /// Reads the file's tables; of the symbols those whose names are `wanted`.
     pub fn read(file: &File, wanted: impl Fn(&[u8]) -> bool) -> Option<Self> {
-        let header = part(file, 0, size_of::<FileHeader64<Le>>() as u64)?;
-        let (header, _) = pod::from_bytes::<FileHeader64<Le>>(&header).ok()?;
-        if header.e_ident.magic != object::elf::ELFMAG {
-            return None;
-        }
-        let size = size_of::<SectionHeader64<Le>>();
-        let count = usize::from(header.e_shnum.get(LE)).min(SECTIONS_AT_MOST);
-        let bytes = part(file, header.e_shoff.get(LE), (count * size) as u64)?;
-        let (sections, _) = pod::slice_from_bytes::<SectionHeader64<Le>>(&bytes, count).ok()?;
-        let content = |section: &SectionHeader64<Le>| {
-            part(file, section.sh_offset.get(LE), section.sh_size.get(LE))
-        };
-        let names = sections.get(usize::from(header.e_shstrndx.get(LE).0)).and_then(content)?;
+        let (sections, name_section) = sections(file)?;
+        let names = sections.get(name_section).and_then(|section| content(file, section))?;
         let mut tables = Self::default();
         for section in sections.iter().filter(|section| section.sh_addr.get(LE) != 0) {
             if let Some(name) = name(&names, section.sh_name.get(LE)) {
                 tables.sections.insert(name.to_vec(), section.sh_addr.get(LE));
             }
         }
-        if let Some(table) = sections.iter().find(|s| s.sh_type.get(LE) == SHT_SYMTAB)
-            && let Some(names) = sections.get(table.sh_link.get(LE) as usize).and_then(content)
-            && let Some(bytes) = content(table)
-        {
+        if let Some((bytes, names)) = symbols(file, &sections) {
             tables.add_symbols(&bytes, &names, wanted);
         }
         Some(tables)
@@ -110,6 +96,56 @@ impl Tables {
             self.symbols.entry(symbol.as_bytes().to_vec()).or_insert(found);
         }
     }
+}
+
+/// The function of a file's whole table of symbols that lies at an address, as the file was linked.
+pub fn function_at(file: &File, value: u64) -> Option<String> {
+    let (bytes, names) = symbols(file, &sections(file)?.0)?;
+    let count = bytes.len() / size_of::<Sym64<Le>>();
+    let (symbols, _) = pod::slice_from_bytes::<Sym64<Le>>(&bytes, count).ok()?;
+    let found = symbols.iter().filter(|symbol| is_in(symbol, value));
+    let found = found.filter_map(|symbol| name(&names, symbol.st_name.get(LE)));
+    plainest(found.map(|name| String::from_utf8_lossy(name).into_owned()))
+}
+
+/// Whether a symbol is a function that has code at this address.
+pub(super) fn is_in(symbol: &Sym64<Le>, value: u64) -> bool {
+    let (start, size) = (symbol.st_value.get(LE), symbol.st_size.get(LE));
+    let is_code = symbol.st_type() == STT_FUNC || symbol.st_type() == STT_GNU_IFUNC;
+    is_code && symbol.st_shndx.get(LE).0 != 0 && value >= start && value - start < size
+}
+
+/// Of several names for one function the one that people use: `read`, not `__read`.
+pub(super) fn plainest(names: impl Iterator<Item = String>) -> Option<String> {
+    names.filter(|name| !name.is_empty()).min_by_key(|name| {
+        let underscores = name.len() - name.trim_start_matches('_').len();
+        (underscores, name.len(), name.clone())
+    })
+}
+
+/// The sections of a file, and which of them has their names.
+fn sections(file: &File) -> Option<(Vec<SectionHeader64<Le>>, usize)> {
+    let header = part(file, 0, size_of::<FileHeader64<Le>>() as u64)?;
+    let (header, _) = pod::from_bytes::<FileHeader64<Le>>(&header).ok()?;
+    if header.e_ident.magic != object::elf::ELFMAG {
+        return None;
+    }
+    let size = size_of::<SectionHeader64<Le>>();
+    let count = usize::from(header.e_shnum.get(LE)).min(SECTIONS_AT_MOST);
+    let bytes = part(file, header.e_shoff.get(LE), (count * size) as u64)?;
+    let (sections, _) = pod::slice_from_bytes::<SectionHeader64<Le>>(&bytes, count).ok()?;
+    Some((sections.to_vec(), header.e_shstrndx.get(LE).0.into()))
+}
+
+fn content(file: &File, section: &SectionHeader64<Le>) -> Option<Vec<u8>> {
+    part(file, section.sh_offset.get(LE), section.sh_size.get(LE))
+}
+
+/// The table of symbols, and their names.
+fn symbols(file: &File, sections: &[SectionHeader64<Le>]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let table = sections.iter().find(|s| s.sh_type.get(LE) == SHT_SYMTAB)?;
+    let names = content(file, sections.get(table.sh_link.get(LE) as usize)?)?;
+    Some((content(file, table)?, names))
 }
 
 /// `length` bytes of a file; `None` if it is shorter, or more than is read.

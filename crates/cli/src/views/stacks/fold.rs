@@ -205,7 +205,10 @@ fn doing(group: &Group<'_>) -> Vec<String> {
         _ => states.into_iter().map(|(state, count)| format!("{count} {state}")).collect(),
     };
     if group.first().thread.holds_gil {
-        words.push("holds the GIL".to_owned());
+        words.push(match &group.first().thread.in_c {
+            Some(native) => format!("holds the GIL in {}", flat(&native.name())),
+            None => "holds the GIL".to_owned(),
+        });
     }
     words
 }

@@ -130,6 +130,9 @@ fn thread_json(out: &mut String, told: &mut Told, thread: &ThreadStack) {
         "state": thread.state.name(),
         "syscall": thread.syscall,
         "holds_gil": thread.holds_gil,
+        "in_c": thread.in_c.as_ref().map(|native| {
+            json!({"function": native.function, "symbol": native.symbol, "file": native.file})
+        }),
         "waits_for": thread.waits_for.as_ref().map(waits::wait_json),
         "torn": thread.torn,
         "truncated": thread.cut,

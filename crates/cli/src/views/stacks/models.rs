@@ -27,6 +27,7 @@ pub(super) fn thread(name: &str, native_id: i32, frames: Vec<StackFrame>) -> Thr
         state: ThreadState::Waiting,
         syscall: Some("futex".to_owned()),
         holds_gil: false,
+        in_c: None,
         waits_for: None,
         torn: false,
         cut: false,
