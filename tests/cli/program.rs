@@ -11,6 +11,11 @@ pub(crate) fn spyhole() -> Command {
     spyhole_testkit::plain(Command::new(cargo_bin!("spyhole")))
 }
 
+/// The interpreter of sample workers.
+pub(crate) fn python() -> String {
+    std::env::var("SPYHOLE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
 /// What one run came to.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -65,8 +70,7 @@ impl Worker {
 
     /// Starts a program that prints a line when it is ready, and has `sys.stdin` open for as long as it may live.
     pub(crate) fn run(words: &[&str], script: &str) -> Self {
-        let python = std::env::var("SPYHOLE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let mut child = Command::new(python)
+        let mut child = Command::new(python())
             .args(["-c", BOOTSTRAP])
             .args(words)
             .arg(script.len().to_string())

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::program::{Ran, Worker, run, spyhole};
+use crate::program::{Ran, Worker, python, run, spyhole};
 
 /// Does to itself what the first word says, then runs code under each of the names that follow.
 const SCRIPT: &str = r#"
@@ -184,6 +184,43 @@ fn a_pipe_is_not_even_opened() {
     let mut left = [0; 16];
     let mut file = fs::File::open(&pipe).expect("it has a writer");
     assert_eq!(std::io::Read::read(&mut file, &mut left).expect("it can be read"), 10);
+}
+
+/// Begins another program for which `openat2` (437) fails with `ENOSYS`, as it does before Linux 5.6.
+const OLD_KERNEL: &str = r#"
+import ctypes, os, struct, sys
+load, equals, give = 0x20, 0x15, 0x06
+filters = [(load, 0, 0, 0), (equals, 0, 1, 437), (give, 0, 0, 0x50000 | 38), (give, 0, 0, 0x7FFF0000)]
+filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in filters))
+program = ctypes.create_string_buffer(struct.pack("HP", 4, ctypes.addressof(filters)))
+prctl = ctypes.CDLL(None).prctl
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2
+assert prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+assert prctl(SECCOMP, FILTER, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn without_openat2_nothing_is_quoted_and_that_is_said() {
+    let folder = Folder::new("old");
+    let file = folder.write("plain.py", FILE);
+    let worker = start("pass", std::slice::from_ref(&file));
+    let program = spyhole();
+    let pid = worker.pid().to_string();
+    let output = spyhole_testkit::plain(Command::new(python()))
+        .args(["-c", OLD_KERNEL])
+        .arg(program.get_program())
+        .args(["stack", &pid, "--json"])
+        .output()
+        .expect("python3 starts");
+    let ran = Ran::from(output);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let json: Value = serde_json::from_str(&ran.data).expect("it is JSON");
+    assert_eq!(source(&json[0], &file), &Value::Null);
+    let note = "no source lines: `openat2` is missing here, or a filter forbids it";
+    assert_eq!(json[0]["notes"], serde_json::json!([note]));
+    // It is the filter's doing alone.
+    assert_eq!(source(&look(&worker).0, &file), QUOTED);
 }
 
 #[test]

@@ -57,6 +57,22 @@ impl Reader<'_> {
         }
     }
 
+    /// What keeps the attributes of an instance: a dict, or values without one. For reading ahead: it may be wrong.
+    pub(crate) fn attributes_place(&self, at: Address) -> Option<Address> {
+        let kind = self.kind(at).ok()?;
+        let before = |bytes: u64| self.memory.pointer(Address(at.0.wrapping_sub(bytes))).ok();
+        let managed = self.flags(kind).ok()? & flag::MANAGED_DICT != 0;
+        let place = match self.layout.shape.instance_dicts {
+            InstanceDicts::ValuesBefore if managed => {
+                before(32).filter(|own| !own.is_null()).or_else(|| before(24))?
+            }
+            InstanceDicts::TaggedWord if managed => Address(before(24)?.0 & !1),
+            InstanceDicts::Inline if managed => before(24)?,
+            _ => self.memory.pointer(self.dict_place(at, kind).ok()??).ok()?,
+        };
+        (!place.is_null()).then_some(place)
+    }
+
     /// Where an instance's dict is stored, as its type tells.
     fn dict_place(&self, at: Address, kind: Address) -> Result<Option<Address>, Unreadable> {
         let word = |offset: u64| self.memory.word(kind.plus(offset)).map(|w| w as i64);

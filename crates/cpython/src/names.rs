@@ -51,28 +51,41 @@ impl Reader<'_> {
             .filter(|active| self.kind(*active).is_ok_and(|kind| kind == self.types.dict))
             .and_then(|active| self.dict_entries(active, THREADS_AT_MOST).ok())
             .unwrap_or_default();
-        entries
-            .iter()
-            .filter_map(|entry| Some((self.word(entry.key)?, self.thread_name(entry.value))))
-            .collect()
+        // One step of all of them at a time: each of hundreds lies in pages of its own.
+        let memory = self.memory;
+        memory.expect(&mut entries.iter().flat_map(|entry| [entry.key, entry.value]));
+        let holders: Vec<Address> =
+            entries.iter().filter_map(|entry| self.attributes_place(entry.value)).collect();
+        memory.expect(&mut holders.iter().copied());
+        let tables = |holder: &Address| {
+            let of = &self.layout.dict;
+            [of.keys, of.values].map(|field| memory.pointer(holder.plus(field)).unwrap_or_default())
+        };
+        let dicts = holders.iter().filter(|at| self.kind(**at) == Ok(self.types.dict));
+        memory.expect(&mut dicts.flat_map(tables).filter(|at| !at.is_null()));
+        let threads: Vec<(Address, [Option<Address>; 2])> =
+            entries.iter().map(|entry| (entry.key, self.name_and_daemon(entry.value))).collect();
+        memory.expect(&mut threads.iter().filter_map(|(_, [name, _])| *name));
+        let told = threads.into_iter().filter_map(|(ident, [name, daemon])| {
+            let daemon = daemon.and_then(|value| {
+                [(self.types.yes, true), (self.types.no, false)]
+                    .into_iter()
+                    .find_map(|(at, daemon)| (at == value).then_some(daemon))
+            });
+            let name = name.and_then(|at| self.text(at, NAME_AT_MOST)).map(|text| text.text);
+            Some((self.word(ident)?, ThreadName { name, daemon }))
+        });
+        told.collect()
     }
 
-    fn thread_name(&self, thread: Address) -> ThreadName {
+    /// The attributes `_name` and `_daemonic` of a thread's object.
+    fn name_and_daemon(&self, thread: Address) -> [Option<Address>; 2] {
         const ATTRIBUTES_AT_MOST: usize = 100;
         let attributes =
             self.attributes(thread, ATTRIBUTES_AT_MOST).ok().flatten().unwrap_or_default();
-        let find = |name: &str| {
+        ["_name", "_daemonic"].map(|name| {
             attributes.iter().find(|entry| self.is_text(entry.key, name)).map(|entry| entry.value)
-        };
-        let daemon = find("_daemonic").and_then(|value| {
-            [(self.types.yes, true), (self.types.no, false)]
-                .into_iter()
-                .find_map(|(at, daemon)| (at == value).then_some(daemon))
-        });
-        ThreadName {
-            name: find("_name").and_then(|at| self.text(at, NAME_AT_MOST)).map(|text| text.text),
-            daemon,
-        }
+        })
     }
 
     /// `module.qualname` of a class.

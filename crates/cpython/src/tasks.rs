@@ -156,9 +156,9 @@ impl<'a> Tasks<'a> {
         if let (Some(lists), Some(places)) =
             (self.reader.layout.suspended.task_lists, self.in_c.map(|in_c| in_c.places))
         {
-            let heads = threads.iter().map(|thread| thread.plus(lists.of_thread));
-            let heads = heads.chain([interpreter.address.plus(lists.of_interpreter)]);
-            for head in heads {
+            let of_threads = threads.iter().map(|thread| (*thread, lists.of_thread));
+            for (of, place) in of_threads.chain([(interpreter.address, lists.of_interpreter)]) {
+                let head = of.plus(place.wrapping_add(self.shift(of, place)));
                 whole &= self.linked(head, places, &mut found);
             }
         }
@@ -169,6 +169,19 @@ impl<'a> Tasks<'a> {
         found.truncate(TASKS_AT_MOST);
         found.retain(|at| self.is_task(*at) && self.is_pending(*at));
         (found, whole)
+    }
+
+    /// How much further than at `place` the head of a list is: patch levels of a version differ by a word, and none of
+    /// them publishes it. The ring itself tells: what follows the head leads back to it.
+    fn shift(&self, of: Address, place: u64) -> u64 {
+        const WORD: u64 = 8;
+        let memory = self.reader.memory;
+        let leads_back = |shift: &u64| {
+            let head = of.plus(place.wrapping_add(*shift));
+            let next = memory.pointer(head).unwrap_or_default();
+            !next.is_null() && memory.pointer(next.plus(WORD)) == Ok(head)
+        };
+        [0, WORD, WORD.wrapping_neg()].into_iter().find(leads_back).unwrap_or(0)
     }
 
     /// A ring of tasks (`Include/internal/pycore_llist.h`).
@@ -250,8 +263,12 @@ impl<'a> Tasks<'a> {
     pub fn running(&self, threads: &[Address]) -> HashSet<Address> {
         let reader = self.reader;
         let mut found = HashSet::new();
-        if let Some(TaskLists { running_task, .. }) = reader.layout.suspended.task_lists {
-            let tasks = threads.iter().map(|thread| thread.plus(running_task));
+        let lists = reader.layout.suspended.task_lists;
+        if let Some(TaskLists { running_task, of_thread, .. }) = lists {
+            let place = |thread: &Address| {
+                thread.plus(running_task.wrapping_add(self.shift(*thread, of_thread)))
+            };
+            let tasks = threads.iter().map(place);
             found.extend(tasks.filter_map(|place| reader.memory.pointer(place).ok()));
         }
         let mut dicts: Vec<Option<Address>> = vec![reader.dict_item(self.module, "_current_tasks")];

@@ -157,15 +157,13 @@ impl<M: ReadMemory> Cached<M> {
 
     /// Reads the pages of all these addresses, as far as they are not there yet, in few kernel calls.
     pub fn prefetch(&self, addresses: impl IntoIterator<Item = Address>) {
-        let mut pages = self.pages.borrow_mut();
-        let mut missing: Vec<Address> = addresses
-            .into_iter()
-            .map(|at| at.0 / PAGE)
-            .filter(|number| pages.known(*number).is_none())
-            .map(|number| Address(number * PAGE))
-            .collect();
+        // What they are may itself be read from here.
+        let mut missing: Vec<Address> =
+            addresses.into_iter().map(|at| Address(at.0 / PAGE * PAGE)).collect();
         missing.sort();
         missing.dedup();
+        let mut pages = self.pages.borrow_mut();
+        missing.retain(|at| pages.known(at.0 / PAGE).is_none());
         pages.read(&self.memory, &missing, None);
     }
 }
@@ -193,7 +191,8 @@ impl Pages {
         while !missing.is_empty() && self.bytes < AT_MOST {
             let free = self.rooms.last().map_or(0, |room| room.len() - self.taken);
             if free < PAGE as usize {
-                let pages = ROOMS[self.rooms.len().min(ROOMS.len() - 1)];
+                let usual = ROOMS[self.rooms.len().min(ROOMS.len() - 1)];
+                let pages = if missing.len() > ROOMS[1] { LARGE } else { usual };
                 // Asked for as zeros, which the kernel gives when they are touched: it is written to once.
                 let mut room = vec![0; pages * PAGE as usize];
                 if pages >= LARGE {
@@ -323,6 +322,16 @@ mod tests {
         assert_eq!(memory.added(), [Address(PAGE)]);
         assert_eq!(memory.bytes(Address(2 * PAGE + 7), 1).unwrap(), [7]);
         assert_eq!(memory.added(), [Address(PAGE), Address(2 * PAGE)]);
+    }
+
+    #[test]
+    fn what_is_read_along_may_be_read_from_here() {
+        let memory = Cached::new(Pattern);
+        memory.expect(&mut (0..2).map(|page| {
+            let byte = memory.bytes(Address(page * PAGE + 1), 1).unwrap();
+            Address(u64::from(byte[0]) + PAGE)
+        }));
+        assert_eq!(memory.added(), [Address(0), Address(PAGE)]);
     }
 
     #[test]

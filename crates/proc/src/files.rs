@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -109,8 +110,8 @@ pub struct Files {
     pid: i32,
     identity: Identity,
     root: OwnedFd,
-    /// Its working folder, as it names it; `None` if that is not to be had below its root.
-    folder: Option<Vec<u8>>,
+    /// What the kernel says of its working folder and its root; nothing is looked up for it.
+    links: [Option<PathBuf>; 2],
 }
 
 impl Files {
@@ -124,8 +125,8 @@ impl Files {
             .open(path)
             .ok()?
             .into();
-        let folder = working_folder(pid, &root);
-        Some(Self { pid, identity, root, folder })
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).ok();
+        Some(Self { pid, identity, root, links: ["cwd", "root"].map(link) })
     }
 
     /// Reads files by the names that the process has for them, in their order, and no longer than `limit`. Nothing is
@@ -139,12 +140,14 @@ impl Files {
         let (sender, receiver) = mpsc::channel();
         let reader = std::thread::Builder::new().name("files".to_owned());
         let started = reader.spawn(move || {
+            // Here, as its filesystem may be one that hangs.
+            let folder = self.working_folder();
             let groups_are_taken = self.identity.take_on();
             let mut left = ALL_AT_MOST;
             for name in names {
                 let read = match groups_are_taken {
                     None => Err(Refused::NotAllowed),
-                    Some(taken) => self.read_one(&name, !taken, left),
+                    Some(taken) => self.read_one(&name, folder.as_deref(), !taken, left),
                 };
                 if let Ok(content) = &read {
                     left -= content.bytes.len() as u64;
@@ -166,8 +169,14 @@ impl Files {
         contents
     }
 
-    fn read_one(&self, name: &[u8], check: bool, left: u64) -> Result<Content, Refused> {
-        let path = self.place_of(name).ok_or(Refused::NotThere)?;
+    fn read_one(
+        &self,
+        name: &[u8],
+        folder: Option<&[u8]>,
+        check: bool,
+        left: u64,
+    ) -> Result<Content, Refused> {
+        let path = place_of(name, folder).ok_or(Refused::NotThere)?;
         let place = sys::open_within(self.root.as_fd(), &path, libc::O_PATH | libc::O_CLOEXEC)
             .map_err(|error| match error.raw_os_error() {
                 // So a filter refuses the call itself; of a file it never says this.
@@ -203,38 +212,37 @@ impl Files {
         Ok(Content { bytes, changed: changed(&seen) })
     }
 
-    /// A name as a path from the root.
-    fn place_of(&self, name: &[u8]) -> Option<CString> {
-        if name.is_empty() || name.first() == Some(&b'<') {
-            return None;
-        }
-        let mut path = Vec::new();
-        if name.first() != Some(&b'/') {
-            path.extend_from_slice(self.folder.as_ref()?);
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        CString::new(path).ok()
+    /// The working folder of the process as a path below its root; `None` if it is not to be had there, or another by
+    /// now. What the kernel tells is seen from our root, so that it is looked up to prove it.
+    fn working_folder(&self) -> Option<Vec<u8>> {
+        let [Some(folder), Some(above)] = &self.links else { return None };
+        let folder = folder.as_os_str().as_bytes();
+        let below = match above.as_os_str().as_bytes() {
+            b"/" => folder,
+            above => folder.strip_prefix(above).unwrap_or(folder),
+        };
+        let path = if below.is_empty() { b"/" } else { below };
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let found = sys::open_within(self.root.as_fd(), &CString::new(path).ok()?, flags).ok()?;
+        let found = File::from(found).metadata().ok()?;
+        let wanted = fs::metadata(format!("/proc/{}/cwd", self.pid)).ok()?;
+        let same = (found.dev(), found.ino()) == (wanted.dev(), wanted.ino());
+        same.then(|| path.to_vec())
     }
 }
 
-/// The working folder of a process as a path below its root: what the kernel tells is seen from our root, so that it is
-/// looked up to prove it.
-fn working_folder(pid: i32, root: &OwnedFd) -> Option<Vec<u8>> {
-    let seen = |link: &str| fs::read_link(format!("/proc/{pid}/{link}")).ok();
-    let (folder, above) = (seen("cwd")?, seen("root")?);
-    let folder = folder.as_os_str().as_bytes();
-    let below = match above.as_os_str().as_bytes() {
-        b"/" => folder,
-        above => folder.strip_prefix(above).unwrap_or(folder),
-    };
-    let path = if below.is_empty() { b"/" } else { below };
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let found = sys::open_within(root.as_fd(), &CString::new(path).ok()?, flags).ok()?;
-    let found = File::from(found).metadata().ok()?;
-    let wanted = fs::metadata(format!("/proc/{pid}/cwd")).ok()?;
-    let same = (found.dev(), found.ino()) == (wanted.dev(), wanted.ino());
-    same.then(|| path.to_vec())
+/// A name as a path from the root; `folder`: where names begin that have no place of their own.
+fn place_of(name: &[u8], folder: Option<&[u8]>) -> Option<CString> {
+    if name.is_empty() || name.first() == Some(&b'<') {
+        return None;
+    }
+    let mut path = Vec::new();
+    if name.first() != Some(&b'/') {
+        path.extend_from_slice(folder?);
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    CString::new(path).ok()
 }
 
 fn refused(error: &io::Error) -> Refused {

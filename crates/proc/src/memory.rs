@@ -126,13 +126,6 @@ impl ReadMemory for Live {
     }
 }
 
-/// An empty text with room for so many bytes, which the kernel gives in large pages where they are many.
-pub fn text_with_room(bytes: usize) -> String {
-    let mut room = Vec::with_capacity(bytes);
-    sys::prefer_huge_pages(&mut room);
-    String::from_utf8(room).unwrap_or_default()
-}
-
 /// Bytes of a page, the unit in which the kernel maps memory.
 pub(crate) const PAGE: u64 = 4096;
 
@@ -149,10 +142,10 @@ impl Copied {
     /// Makes ready for these pages, which are not read yet.
     pub fn of(pages: Vec<Address>) -> Self {
         let length = pages.len() * PAGE as usize;
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = vec![0; length];
         sys::prefer_huge_pages(&mut bytes);
-        // Written to once, so that the copy itself meets no page that the kernel has yet to give.
-        bytes.resize(length, 1);
+        // Each page is written to once, so that the copy itself meets none that the kernel has yet to give.
+        bytes.iter_mut().step_by(PAGE as usize).for_each(|byte| *byte = 1);
         let held = vec![false; pages.len()];
         Self { pages, bytes, held }
     }

@@ -71,9 +71,12 @@ pub fn ids(pid: i32) -> io::Result<Vec<i32>> {
 
 /// The number that a thread has in its own pid namespace.
 pub fn inner_id(pid: i32, tid: i32) -> Option<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_ascii_whitespace().next_back()?.parse().ok()
+    const AT_MOST: u64 = 64 << 10;
+    let text = bounded::read(format!("/proc/{pid}/task/{tid}/status"), AT_MOST).ok()?;
+    // Its name may be any bytes; it is a line of its own.
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
 /// The threads of a process by the numbers that it uses itself: others than ours in another pid namespace.

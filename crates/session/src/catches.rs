@@ -116,8 +116,7 @@ pub fn keep(
     let (sender, receiver) = mpsc::channel();
     let over = AtomicBool::new(false);
     let unsettled = AtomicUsize::new(targets.len());
-    let watch =
-        Watch { request, cancel, over: &over, unsettled: &unsettled, begun: Instant::now() };
+    let watch = Watch { request, cancel, over: &over, unsettled: &unsettled };
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
             let sender = Mutex::new(sender);
@@ -190,7 +189,6 @@ struct Watch<'a> {
     cancel: &'a Cancel,
     over: &'a AtomicBool,
     unsettled: &'a AtomicUsize,
-    begun: Instant,
 }
 
 impl Watch<'_> {
@@ -211,8 +209,7 @@ impl Watch<'_> {
     }
 
     fn is_over(&self) -> bool {
-        let has_stayed = self.request.stay.is_some_and(|stay| self.begun.elapsed() >= stay);
-        has_stayed || self.cancel.is_raised() || self.over.load(Ordering::Relaxed)
+        self.cancel.is_raised() || self.over.load(Ordering::Relaxed)
     }
 
     /// It is known of one more interpreter whether it is in place there.
@@ -284,8 +281,9 @@ impl Watch<'_> {
         let (look, check) =
             if self.request.stay.is_some() { (SELDOM, CHECK_SELDOM) } else { (LOOK, CHECK) };
         let check = check.min(self.request.age.max(CHECK));
-        let mut checked = Instant::now();
-        while !self.is_over() {
+        let begun = Instant::now();
+        let mut checked = begun;
+        while !self.is_over() && self.request.stay.is_none_or(|stay| begun.elapsed() < stay) {
             match conversation.next(look) {
                 // Another client has ended it.
                 Incoming::Event(Event::Probe(Probe::Summary(summary))) => return Ok(Some(summary)),

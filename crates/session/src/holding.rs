@@ -163,3 +163,83 @@ impl Drop for Frozen {
         drop(self.tracer.take());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::{Child, Command};
+    use std::time::Instant;
+
+    use spyhole_proc::stat::Stat;
+
+    use super::*;
+
+    /// A process that does nothing, ended when this is dropped.
+    struct Sleeping(Child);
+
+    impl Sleeping {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("600").spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        fn is_stopped(&self) -> bool {
+            matches!(Stat::of(self.pid()).unwrap().state, 't' | 'T')
+        }
+
+        /// It was let go; the kernel wakes it in its own time.
+        #[track_caller]
+        fn assert_runs(&self) {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while self.is_stopped() {
+                assert!(Instant::now() < deadline, "it is still stopped");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    impl Drop for Sleeping {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_panic_lets_a_frozen_process_go() {
+        let process = Sleeping::start();
+        let frozen = Frozen::start(process.pid(), Duration::from_secs(600)).unwrap();
+        assert!(process.is_stopped());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _frozen = frozen;
+            std::panic::resume_unwind(Box::new("the look fails"));
+        }));
+        assert!(panicked.is_err());
+        process.assert_runs();
+    }
+
+    #[test]
+    fn a_panic_of_the_tracer_lets_a_held_thread_go() {
+        let process = Sleeping::start();
+        let tracer = Tracer::start().unwrap();
+        let pid = process.pid();
+        let given: Option<()> = tracer.run(move || {
+            let held = Held::all(pid);
+            assert!(held.stands_still());
+            std::panic::resume_unwind(Box::new("the copy fails"));
+        });
+        assert_eq!(given, None);
+        process.assert_runs();
+    }
+
+    #[test]
+    fn a_freeze_ends_by_itself() {
+        let process = Sleeping::start();
+        let frozen = Frozen::start(process.pid(), Duration::from_millis(1)).unwrap();
+        process.assert_runs();
+        assert!(frozen.thaw().early);
+    }
+}

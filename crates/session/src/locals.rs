@@ -3,11 +3,12 @@
 //! It remembers what was told of an object: many frames have the same ones. When all are told, it reads again what each
 //! name leads to, and marks what is not the same any more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use spyhole_cpython::Reader;
 use spyhole_cpython::frames::RawFrame;
-use spyhole_cpython::locals::{Found, Variables};
+use spyhole_cpython::locals::{Found, Locals as OfFrame, Variables};
 use spyhole_cpython::values::{Limits, REDACTED, Rendered, Values};
 use spyhole_proc::Address;
 use spyhole_proc::memory::{Cached, Live};
@@ -78,6 +79,8 @@ pub(crate) struct Locals<'a> {
     /// For each local that was told, in their order, if they will be looked at again.
     evidence: Vec<Option<Evidence>>,
     count: usize,
+    /// Frames that were looked at ahead.
+    ahead: VecDeque<(Address, (OfFrame, bool))>,
 }
 
 impl<'a> Locals<'a> {
@@ -96,6 +99,7 @@ impl<'a> Locals<'a> {
             beyond: None,
             evidence: Vec::new(),
             count: 0,
+            ahead: VecDeque::new(),
         }
     }
 
@@ -112,19 +116,61 @@ impl<'a> Locals<'a> {
         self.beyond.is_none_or(|beyond| beyond())
     }
 
-    /// The variables of a frame, and whether there are more.
-    pub(crate) fn of(&mut self, frame: &RawFrame) -> (Vec<Local>, bool) {
+    /// Reads together what the values of these frames will need: one by one, each of them lies in pages of its own.
+    /// Those frames are to be asked for next, in this order.
+    pub(crate) fn expect<'f>(&mut self, frames: impl Iterator<Item = &'f RawFrame>) {
+        self.ahead.clear();
+        for frame in frames {
+            if let Some(found) = self.found(frame) {
+                self.ahead.push_back((frame.address, found));
+            }
+        }
+        let Reader { memory, layout, types } = self.reader;
+        let values = self.ahead.iter().flat_map(|(_, (locals, _))| &locals.found);
+        let values: Vec<Address> = values.map(|found| found.value).collect();
+        memory.expect(&mut values.iter().copied());
+        // What a list, a dict or the like has is elsewhere again.
+        let mut inner = Vec::new();
+        for at in values {
+            let Ok(kind) = self.reader.kind(at) else { continue };
+            let field = |offset: u64| memory.pointer(at.plus(offset)).ok();
+            if kind == types.list {
+                inner.extend(field(layout.objects.list));
+            } else if kind == types.dict {
+                inner.extend(field(layout.dict.keys));
+                inner.extend(field(layout.dict.values));
+            } else if kind == types.tuple {
+                inner.extend(field(layout.objects.tuple));
+            }
+        }
+        memory.expect(&mut inner.into_iter().filter(|at| !at.is_null()));
+    }
+
+    /// Where a frame's variables are, and whether that was all copied at one moment.
+    fn found(&mut self, frame: &RawFrame) -> Option<(OfFrame, bool)> {
         let steady = self.steady;
         let variables = self
             .variables
             .entry(frame.code)
             .or_insert_with(|| Variables::read(&steady, frame.code).ok());
-        let Some(variables) = variables else { return (Vec::new(), false) };
+        let variables = variables.as_ref()?;
         if let Some(beyond) = self.beyond {
             beyond();
         }
-        let mut locals = variables.of_frame(&self.reader, frame.address);
-        let settled = !self.went_beyond();
+        let locals = variables.of_frame(&self.reader, frame.address);
+        Some((locals, !self.went_beyond()))
+    }
+
+    /// The variables of a frame, and whether there are more.
+    pub(crate) fn of(&mut self, frame: &RawFrame) -> (Vec<Local>, bool) {
+        // Those before it were of no use.
+        let place = self.ahead.iter().position(|(at, _)| *at == frame.address);
+        let ahead = place.and_then(|place| self.ahead.drain(..=place).next_back());
+        let Some((mut locals, settled)) =
+            ahead.map(|(_, found)| found).or_else(|| self.found(frame))
+        else {
+            return (Vec::new(), false);
+        };
         let room = LOCALS_AT_MOST.saturating_sub(self.count);
         locals.cut |= locals.found.len() > room;
         locals.found.truncate(room);
@@ -188,6 +234,8 @@ impl<'a> Locals<'a> {
         again: &Reader<'_>,
     ) {
         let changed: Arc<str> = CHANGED.into();
+        let evidence = self.evidence.iter().flatten();
+        again.memory.expect(&mut evidence.flat_map(|one| [one.slot, one.value]));
         let locals = frames.flat_map(|frame| &mut frame.locals);
         for (local, evidence) in locals.zip(self.evidence) {
             let Some(evidence) = evidence else { continue };

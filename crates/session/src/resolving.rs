@@ -58,8 +58,7 @@ impl<T: Tasks> Share<'_, T> {
         M: ReadMemory + Clone + Send,
         T: Sync,
     {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut parts = divided(named, cores.min(SHARES_AT_MOST)).into_iter();
+        let mut parts = divided(named, SHARES_AT_MOST).into_iter();
         let Some(first) = parts.next() else { return Vec::new() };
         thread::scope(|scope| {
             let rest: Vec<_> = parts
@@ -83,8 +82,15 @@ impl<T: Tasks> Share<'_, T> {
     ) -> Vec<Done> {
         let frames = named.iter().map(|one| one.thread.stack.frames.len()).sum();
         self.looking(memory, frames, |resolver| {
-            let (mut threads, activities): (Vec<_>, Vec<_>) =
-                named.iter().map(|one| resolver.thread(one)).unzip();
+            let (mut threads, mut activities) = (Vec::new(), Vec::new());
+            for some in named.chunks(STACKS_TOGETHER) {
+                resolver.expect(some.iter().flat_map(|one| &one.thread.stack.frames));
+                for one in some {
+                    let (thread, activity) = resolver.thread(one);
+                    threads.push(thread);
+                    activities.push(activity);
+                }
+            }
             resolver.check(memory, threads.iter_mut().flat_map(|thread| &mut thread.frames));
             threads.into_iter().zip(activities).collect()
         })
@@ -101,10 +107,13 @@ impl<T: Tasks> Share<'_, T> {
     {
         let frames = stacks.iter().map(|stack| stack.len()).sum();
         self.looking(memory, frames, |resolver| {
-            let mut told: Vec<Vec<StackFrame>> = stacks
-                .iter()
-                .map(|stack| stack.iter().map(|frame| resolver.frame(frame)).collect())
-                .collect();
+            let mut told: Vec<Vec<StackFrame>> = Vec::with_capacity(stacks.len());
+            for some in stacks.chunks(STACKS_TOGETHER) {
+                resolver.expect(some.iter().copied().flatten());
+                let frames =
+                    |stack: &&[RawFrame]| stack.iter().map(|frame| resolver.frame(frame)).collect();
+                told.extend(some.iter().map(frames));
+            }
             resolver.check(memory, told.iter_mut().flatten());
             told
         })
@@ -137,6 +146,9 @@ impl<T: Tasks> Share<'_, T> {
 
 /// So many look things up at the same time; more would each have to find out what the others know.
 const SHARES_AT_MOST: usize = 4;
+/// Stacks whose locals are read together, and frames of them at most.
+const STACKS_TOGETHER: usize = 16;
+const FRAMES_AHEAD: usize = 500;
 /// Frames for which another is worth its while.
 const FRAMES_OF_SHARE: usize = 500;
 
@@ -147,6 +159,10 @@ fn divided<'n, 'a>(named: &'n [Named<'a>], most: usize) -> Vec<&'n [Named<'a>]> 
     };
     let all = frames(named);
     let mut count = (all / FRAMES_OF_SHARE).clamp(1, most);
+    if count > 1 {
+        // To ask for it takes as long as a hundred frames.
+        count = count.min(thread::available_parallelism().map_or(1, usize::from));
+    }
     let mut rest = named;
     let mut parts = Vec::with_capacity(count);
     let mut left = all;
@@ -190,6 +206,13 @@ impl<T: Tasks> Resolver<'_, T> {
         {
             let again = memory.anew();
             locals.check(frames, &Reader { memory: &again, ..self.reader });
+        }
+    }
+
+    /// These frames are asked for next, in this order.
+    fn expect<'f>(&mut self, frames: impl Iterator<Item = &'f RawFrame>) {
+        if let Some(locals) = &mut self.locals {
+            locals.expect(frames.take(FRAMES_AHEAD));
         }
     }
 

@@ -106,7 +106,7 @@ impl Stack {
             }
         }
         if self.json {
-            terminal.json_document(&stacks::json::processes(&seen))?;
+            stacks::json::processes(&seen, |piece| terminal.json_piece(piece))?;
         } else {
             terminal.document(&stacks::text(&seen, self.style(terminal)))?;
             terminal.talk(&stacks::notes(&seen));

@@ -378,7 +378,7 @@ fn everything(terminal: &Terminal) {
         }
     }
     terminal.talk(&stacks::notes(&seen));
-    terminal.json_document(&stacks::json::processes(&seen)).unwrap();
+    stacks::json::processes(&seen, |piece| terminal.json_piece(piece)).unwrap();
     terminal.data(&requests::text(&seen, Style { all: true, width: Some(80) })).unwrap();
     terminal.json(&requests::json(&seen), true).unwrap();
     let verdict = Verdict { trouble: Trouble::Held, text: evil() };

@@ -70,11 +70,7 @@ pub(crate) fn text(all: &[Reported], now: Moment, style: Style) -> Text {
 
 pub(crate) fn json(all: &[Reported], now: Moment) -> Json {
     let processes = all.iter().map(|one| {
-        let stacks = one.stacks.as_ref().ok().map(|process| {
-            let text = stacks::json::processes(std::slice::from_ref(process));
-            let all: Json = serde_json::from_str(&text).unwrap_or_default();
-            all.get(0).cloned().unwrap_or_default()
-        });
+        let stacks = one.stacks.as_ref().ok().map(stacks::json::process);
         let served = one.stacks.as_ref().ok().map(|process| {
             requests::json(std::slice::from_ref(process))
         });

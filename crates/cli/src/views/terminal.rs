@@ -157,8 +157,8 @@ impl Terminal {
         Ok(self.write(Stream::Data, &self.json_text(value, pretty))?)
     }
 
-    /// Writes a JSON document that is text already, as data.
-    pub(crate) fn json_document(&self, json: &str) -> Result<(), OutputError> {
+    /// Writes a piece of a JSON document that is text already, as data.
+    pub(crate) fn json_piece(&self, json: &str) -> Result<(), OutputError> {
         let safe = if self.raw { json.into() } else { escape_json(json) };
         Ok(self.put(Stream::Data, &safe)?)
     }

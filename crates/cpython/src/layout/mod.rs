@@ -359,19 +359,16 @@ impl Layout {
         if let Some(runtime) = runtime
             && Published::read(memory, runtime).is_some()
         {
-            let places: Vec<(&'static str, u64)> = numbers.published().collect();
-            for (name, place) in places {
-                let (Some(table), Ok(process)) =
-                    (numbers.find(name), memory.word(runtime.plus(place)))
-                else {
-                    continue;
-                };
-                // A number that cannot be an offset is no correction.
-                const LARGEST: u64 = 1 << 24;
-                if table != process && process < LARGEST {
-                    mismatches.push(Mismatch { name, table, process });
-                    numbers.replace(name, process);
+            mismatches = contradicted(memory, &numbers, runtime);
+            // Which patch level has which of two rows, its own numbers tell best.
+            if let Some(earlier) = table::earlier(version) {
+                let those = contradicted(memory, &earlier, runtime);
+                if those.len() < mismatches.len() {
+                    (numbers, mismatches) = (earlier, those);
                 }
+            }
+            for mismatch in &mismatches {
+                numbers.replace(mismatch.name, mismatch.process);
             }
         }
         Ok((Self::build(version, &numbers, shape)?, mismatches))
@@ -493,6 +490,17 @@ impl Layout {
             },
         })
     }
+}
+
+/// The numbers of a row that a process publishes otherwise.
+fn contradicted(memory: &dyn ReadMemory, numbers: &Numbers, runtime: Address) -> Vec<Mismatch> {
+    // A number that cannot be an offset is no correction.
+    const LARGEST: u64 = 1 << 24;
+    let published = numbers.published().filter_map(|(name, place)| {
+        let (table, process) = (numbers.find(name)?, memory.word(runtime.plus(place)).ok()?);
+        (table != process && process < LARGEST).then_some(Mismatch { name, table, process })
+    });
+    published.collect()
 }
 
 /// Where the published table of a version tells whether remote debugging is allowed; 3.14+.

@@ -24,6 +24,10 @@ impl Numbers {
         )
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, value)| (*name, *value))
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<u64> {
         self.0.get(name).copied()
     }

@@ -122,6 +122,22 @@ const ROWS: &[Row] = &[
     Row { minor: 15, numbers: include_str!("rows/cpython-3.15.txt"), shape: FIFTEEN },
 ];
 
+/// Where the first patch level of a version has other numbers than the last one: what is different. Of the others, the
+/// structures that move (`struct _ts`, `struct _is`, frames, code, `PyDictObject`, `struct _typeobject`, strings, ints; of
+/// 3.9.5, 3.10.0, 3.12.0, 3.13.0 and 3.15.0 the GIL's, too) were compared with their rows for 3.6.6, 3.7.0, 3.8.0, 3.9.5,
+/// 3.10.0, 3.11.0, 3.12.0, 3.13.0 and 3.15.0: 56 to 75 numbers of each, and all are the same.
+const EARLIER: &[(u8, &str)] = &[(14, include_str!("rows/cpython-3.14.0.txt"))];
+
+/// The numbers of a version's first patch level, where they are others than those of its row.
+pub(crate) fn earlier(version: Version) -> Option<Numbers> {
+    let (_, text) = EARLIER.iter().find(|(minor, _)| *minor == version.minor)?;
+    let (mut numbers, _) = row(version)?;
+    for (name, value) in Numbers::parse(text).all() {
+        numbers.replace(name, value);
+    }
+    Some(numbers)
+}
+
 /// The row of a version; `None` for one that this build does not know.
 pub(crate) fn row(version: Version) -> Option<(Numbers, Shape)> {
     let row = ROWS.iter().find(|row| version.major == 3 && row.minor == version.minor)?;
@@ -131,4 +147,71 @@ pub(crate) fn row(version: Version) -> Option<(Numbers, Shape)> {
 /// All versions that have a row, without their patch levels.
 pub fn versions() -> impl Iterator<Item = Version> {
     ROWS.iter().map(|row| Version::new(3, row.minor, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use spyhole_proc::Address;
+    use spyhole_proc::memory::{ReadMemory, Unreadable};
+
+    use super::super::{Layout, Mismatch};
+    use super::*;
+
+    const MODULES: &str = "interpreter.modules";
+
+    /// What a process of 3.13 or later publishes.
+    struct Publishing(HashMap<u64, u64>);
+
+    impl ReadMemory for Publishing {
+        fn read(&self, at: Address, buffer: &mut [u8]) -> Result<(), Unreadable> {
+            for (index, word) in buffer.chunks_mut(8).enumerate() {
+                let known = self.0.get(&(at.0 + index as u64 * 8)).copied().unwrap_or(1 << 40);
+                word.copy_from_slice(&known.to_le_bytes()[..word.len()]);
+            }
+            Ok(())
+        }
+    }
+
+    fn publishing(version: Version, numbers: &Numbers) -> Publishing {
+        const RUNTIME: u64 = 0x1000;
+        let hex = u64::from(version.major) << 24
+            | u64::from(version.minor) << 16
+            | u64::from(version.micro) << 8;
+        let mut words: HashMap<u64, u64> = numbers
+            .published()
+            .filter_map(|(name, place)| Some((RUNTIME + place, numbers.find(name)?)))
+            .collect();
+        words.insert(RUNTIME, u64::from_le_bytes(*b"xdebugpy"));
+        words.insert(RUNTIME + 8, hex);
+        Publishing(words)
+    }
+
+    #[test]
+    fn a_process_tells_which_row_is_its_own() {
+        let runtime = Some(Address(0x1000));
+        for version in versions().filter(|version| version.minor >= 13) {
+            let (last, _) = row(version).unwrap();
+            let memory = publishing(version, &last);
+            let (layout, mismatches) = Layout::of_process(&memory, version, runtime).unwrap();
+            assert_eq!(
+                (mismatches, layout.interpreter.modules),
+                (vec![], last.find(MODULES).unwrap())
+            );
+        }
+        let version = Version::new(3, 14, 0);
+        let first = earlier(version).unwrap();
+        let memory = publishing(version, &first);
+        let (layout, mismatches) = Layout::of_process(&memory, version, runtime).unwrap();
+        assert_eq!((mismatches, layout.interpreter.modules), (vec![], 7664));
+        assert_eq!(layout.suspended.task_lists.unwrap().of_interpreter, 10848);
+        // One that fits neither is believed, and it is said.
+        let (mut other, _) = row(version).unwrap();
+        other.replace(MODULES, 7696);
+        let memory = publishing(version, &other);
+        let (layout, mismatches) = Layout::of_process(&memory, version, runtime).unwrap();
+        let said = Mismatch { name: MODULES, table: 7688, process: 7696 };
+        assert_eq!((mismatches, layout.interpreter.modules), (vec![said], 7696));
+    }
 }

@@ -188,9 +188,7 @@ pub(in crate::commands) fn answer(
         "threads" => {
             let process = look(target, None)?;
             let style = Style { all: true, width };
-            let value: Json =
-                serde_json::from_str(&stacks::json::processes(std::slice::from_ref(&process)))
-                    .unwrap_or_default();
+            let value = Json::from(vec![stacks::json::process(&process)]);
             let mut text = stacks::text(std::slice::from_ref(&process), style);
             text.append(stacks::notes(&[process]));
             Ok(Answer::new(value, text))

@@ -1,61 +1,97 @@
 //! Stacks as JSON.
 
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use spyhole_proc::memory::text_with_room;
 use spyhole_proc::spread::QuickMap;
-use spyhole_session::model::{
-    InterpreterStacks, ProcessStacks, SourceLine, StackFrame, ThreadStack,
-};
+use spyhole_session::model::{ProcessStacks, SourceLine, StackFrame, ThreadStack};
 use spyhole_session::suspended::{GreenletStack, TaskStack};
 
 use super::waits::{self, address};
 
-/// One line for each frame. Written piece by piece: as one value, the frames of hundreds of threads take many times the
-/// time that reading them took.
-pub(crate) fn processes(processes: &[ProcessStacks]) -> String {
-    let mut out = text_with_room(processes.iter().map(room).sum());
-    out.push('[');
+/// One document, in pieces that `put` is handed as they are written: it may be long, and what was just written is still
+/// near the processor. One line for each frame, put together by hand: as one value, the frames of hundreds of threads take
+/// many times the time that reading them took.
+pub(crate) fn processes<E>(
+    processes: &[ProcessStacks],
+    put: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut out = Pieces { text: String::with_capacity(PIECE + PIECE / 4), put, failed: None };
+    out.text.push('[');
     let mut told = Told::default();
     each(&mut out, 2, processes, |out, process| process_json(out, &mut told, process));
-    out.push_str("]\n");
-    out
+    out.text.push_str("]\n");
+    out.hand_over();
+    out.failed.map_or(Ok(()), Err)
 }
 
-/// About how long a process becomes.
-fn room(process: &ProcessStacks) -> usize {
-    const FRAME: usize = 400;
-    const LOCAL: usize = 80;
-    let frame = |frame: &StackFrame| {
-        let lengths = frame
-            .locals
-            .iter()
-            .map(|local| local.name.len() + local.type_name.len() + local.repr.len() + LOCAL);
-        FRAME + lengths.sum::<usize>()
-    };
-    let stack = |frames: &[StackFrame]| FRAME + frames.iter().map(frame).sum::<usize>();
-    let of = |interpreter: &InterpreterStacks| {
-        let threads = interpreter.threads.iter().map(|one| stack(&one.frames)).sum::<usize>();
-        let tasks = interpreter.tasks.iter().map(|one| stack(&one.frames)).sum::<usize>();
-        let greenlets = interpreter.greenlets.iter().map(|one| stack(&one.frames)).sum::<usize>();
-        threads + tasks + greenlets
-    };
-    process.interpreters.iter().map(of).sum()
+/// One process by itself.
+pub(crate) fn process(process: &ProcessStacks) -> Json {
+    let mut text = String::new();
+    process_json(&mut text, &mut Told::default(), process);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// From so many bytes on a piece is handed over.
+const PIECE: usize = 128 << 10;
+
+/// Text that is handed over now and then. After a failure nothing is, and the rest is thrown away.
+struct Pieces<E, F> {
+    text: String,
+    put: F,
+    failed: Option<E>,
+}
+
+impl<E, F: FnMut(&str) -> Result<(), E>> Pieces<E, F> {
+    fn hand_over(&mut self) {
+        if self.failed.is_none() {
+            self.failed = (self.put)(&self.text).err();
+        }
+        self.text.clear();
+    }
+}
+
+/// Where text is put: all together, or in pieces.
+trait Place {
+    fn text(&mut self) -> &mut String;
+
+    /// Something is whole: what is there so far may be handed over.
+    fn rest(&mut self) {}
+}
+
+impl Place for String {
+    fn text(&mut self) -> &mut String {
+        self
+    }
+}
+
+impl<E, F: FnMut(&str) -> Result<(), E>> Place for Pieces<E, F> {
+    fn text(&mut self) -> &mut String {
+        &mut self.text
+    }
+
+    fn rest(&mut self) {
+        if self.text.len() >= PIECE {
+            self.hand_over();
+        }
+    }
 }
 
 /// Items with commas between them, each on a line of its own.
-fn each<T>(out: &mut String, indent: usize, items: &[T], mut one: impl FnMut(&mut String, &T)) {
+fn each<P: Place, T>(out: &mut P, indent: usize, items: &[T], mut one: impl FnMut(&mut P, &T)) {
+    const SPACES: &str = "                ";
     for (index, item) in items.iter().enumerate() {
-        out.push_str(if index > 0 { ",\n" } else { "\n" });
-        out.extend(std::iter::repeat_n(' ', indent));
+        let text = out.text();
+        text.push_str(if index > 0 { ",\n" } else { "\n" });
+        text.push_str(&SPACES[..indent]);
         one(out, item);
+        out.rest();
     }
     if !items.is_empty() {
-        out.push('\n');
-        out.push_str(&" ".repeat(indent - 2));
+        let text = out.text();
+        text.push('\n');
+        text.push_str(&SPACES[..indent - 2]);
     }
 }
 
@@ -66,10 +102,13 @@ fn open(out: &mut String, fields: &Json, list: &str) {
     out.push_str(&format!(",\"{list}\":["));
 }
 
-/// Where a frame stands in the text already, without its locals: those of one recursion, and of threads that do the
-/// same, are alike. What was read once is one text in memory, so that its address tells it.
+/// Frames as they were written already, without their locals: those of one recursion, and of threads that do the same,
+/// are alike. What was read once is one text in memory, so that its address tells it.
 #[derive(Default)]
-struct Told(QuickMap<FrameKey, Range<usize>>);
+struct Told {
+    text: String,
+    places: QuickMap<FrameKey, Range<usize>>,
+}
 
 #[derive(PartialEq, Eq, Hash)]
 struct FrameKey {
@@ -92,7 +131,7 @@ impl FrameKey {
     }
 }
 
-fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
+fn process_json<P: Place>(out: &mut P, told: &mut Told, process: &ProcessStacks) {
     let fields = json!({
         "pid": process.pid,
         "python": process.python,
@@ -101,17 +140,18 @@ fn process_json(out: &mut String, told: &mut Told, process: &ProcessStacks) {
         "notes": process.notes,
         "deadlocks": waits::deadlocks_json(&process.deadlocks),
     });
-    open(out, &fields, "interpreters");
+    open(out.text(), &fields, "interpreters");
     each(out, 4, &process.interpreters, |out, interpreter| {
-        open(out, &json!({"id": interpreter.id, "name": interpreter.name}), "threads");
-        each(out, 6, &interpreter.threads, |out, thread| thread_json(out, told, thread));
-        out.push_str("],\"tasks\":[");
-        each(out, 6, &interpreter.tasks, |out, task| task_json(out, told, task));
-        out.push_str("],\"greenlets\":[");
-        each(out, 6, &interpreter.greenlets, |out, one| greenlet_json(out, told, one));
-        out.push_str("]}");
+        let fields = json!({"id": interpreter.id, "name": interpreter.name});
+        open(out.text(), &fields, "threads");
+        each(out, 6, &interpreter.threads, |out, one| thread_json(out.text(), told, one));
+        out.text().push_str("],\"tasks\":[");
+        each(out, 6, &interpreter.tasks, |out, one| task_json(out.text(), told, one));
+        out.text().push_str("],\"greenlets\":[");
+        each(out, 6, &interpreter.greenlets, |out, one| greenlet_json(out.text(), told, one));
+        out.text().push_str("]}");
     });
-    out.push_str("]}");
+    out.text().push_str("]}");
 }
 
 /// One thread by itself.
@@ -177,14 +217,12 @@ fn greenlet_json(out: &mut String, told: &mut Told, one: &GreenletStack) {
 fn stack_json(out: &mut String, told: &mut Told, fields: &Json, frames: &[StackFrame]) {
     open(out, fields, "frames");
     each(out, 8, frames, |out, frame| {
-        match told.0.entry(FrameKey::of(frame)) {
-            Entry::Occupied(known) => out.extend_from_within(known.get().clone()),
-            Entry::Vacant(new) => {
-                let start = out.len();
-                frame_json(out, frame);
-                new.insert(start..out.len());
-            }
-        }
+        let place = told.places.entry(FrameKey::of(frame)).or_insert_with(|| {
+            let start = told.text.len();
+            frame_json(&mut told.text, frame);
+            start..told.text.len()
+        });
+        out.push_str(&told.text[place.clone()]);
         locals_json(out, frame);
     });
     out.push_str("]}");
