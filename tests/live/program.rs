@@ -139,9 +139,11 @@ impl Running {
     }
 
     /// Waits for its end, or for its limit, whatever it comes to.
+    #[track_caller]
     pub(crate) fn wait_quietly(&mut self) {
         // An error means that it has been reaped already.
         let _ = self.child.wait();
+        assert!(!self.watchdog.has_bitten(), "it did not end within {LIMIT:?}");
     }
 
     /// Waits for its end.

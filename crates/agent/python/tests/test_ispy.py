@@ -247,7 +247,7 @@ class Sessions(Case):
         def type(text, until):
             shell.stdin.write(text)
             heard = b''
-            while not heard.endswith(until):
+            while until not in heard:       # a prompt may have come with it
                 ready, _, _ = select.select([shell.stdout], [], [], PATIENCE)
                 data = os.read(shell.stdout.fileno(), 4096) if ready else b''
                 if not data:
