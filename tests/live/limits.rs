@@ -36,13 +36,22 @@ fn begun(subject: &mut Subject, code: &str, words: &[&str]) -> Running {
 fn loops_are_ended_in_time(python: &Interpreter) {
     let mut subject = quiet(python).by_threads(4);
     let pid = subject.pid().to_string();
-    let ran = run(["eval", &pid, "while True: pass", "--timeout", "500ms"]);
-    ran.failed(1, "timed out after 500ms\n");
-    assert!(ran.took >= Duration::from_millis(500) && ran.took < Duration::from_millis(500) + LOAD);
-    ran.left(subject.pid());
+    // On a machine that is too busy the loop gets no turn in which it could end; then it is said to go on.
+    let ended = (0..10).any(|_| {
+        let ran = run(["eval", &pid, "while True: pass", "--timeout", "500ms"]);
+        ran.failed(1, "timed out after 500ms");
+        assert!(ran.took >= Duration::from_millis(500), "{ran:?}");
+        if ran.talk.contains("but code still runs in it") {
+            return false;
+        }
+        ran.failed(1, "timed out after 500ms\n");
+        ran.left(subject.pid());
+        ran.took < Duration::from_millis(500) + LOAD
+    });
+    assert!(ended);
     let ran = run(["eval", &pid, "while True: pass", "--timeout", "200ms", "--json"]);
     assert_eq!((ran.code, &ran.json()["answers"][0]["error"]["kind"]), (1, &"timeout".into()));
-    // Code may catch it, and then its value counts, if it says so at once: on a machine that is too busy it is late.
+    // Code may catch it, and then its value counts, if it says so at once.
     let code = "def f():\n    while True: pass\nx = None\nwhile x is None:\n    try:\n        f()\n    \
                 except KeyboardInterrupt as e: x = e\n'caught'";
     let caught = (0..10).any(|_| {
