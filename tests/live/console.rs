@@ -159,12 +159,16 @@ fn ctrl_c_in_a_loop(python: &Interpreter) {
     let pid = subject.pid();
     let mut terminal = Terminal::start(&subject);
     let mut times = Vec::new();
-    for round in 0..5 {
+    for round in 0..20 {
         let code = format!("print('be' + 'gun {round}') or any(n for n in iter(int, 1))");
         terminal.enters(&code, &format!("begun {round}"));
         terminal.types("\x03");
         let (_, took) = terminal.until("KeyboardInterrupt");
         times.push(took);
+        // The least of some is what it takes; the others show the machine's load.
+        if round >= 4 && times.iter().min() < Some(&Duration::from_millis(100)) {
+            break;
+        }
     }
     println!("{times:?}");
     assert!(times.iter().min() < Some(&Duration::from_millis(100)), "{times:?}");
@@ -183,7 +187,8 @@ fn ctrl_c_in_a_wait(python: &Interpreter) {
     let (seen, took) = terminal.until(":jobs lists it");
     assert!(seen.contains("still running: ") && seen.contains("time.sleep(4)"), "{seen}");
     println!("the prompt was back after {took:?}");
-    assert!(took < Duration::from_millis(1000), "{took:?}");
+    // Before the sleep is over, at any load.
+    assert!(took < Duration::from_millis(3000), "{took:?}");
     terminal.enters("answer * 1000", "42000");
     let seen = terminal.enters(":jobs", "(thread ");
     assert!(seen.contains("[1] still running: "), "{seen}");

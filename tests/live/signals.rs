@@ -69,7 +69,8 @@ fn handlers_run_at_once(python: &Interpreter) {
         asking.join().expect("it does not panic").gave("42\n");
     }
     println!("handled within {latest:?}");
-    assert!(latest < Duration::from_millis(200), "{latest:?}");
+    // One that waited for the end of the sleep would be later than that by far.
+    assert!(latest < Duration::from_secs(10), "{latest:?}");
     subject.is_unchanged();
 }
 
