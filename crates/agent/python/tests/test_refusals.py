@@ -12,7 +12,7 @@ import unittest
 
 from test_backdoor import HAS_PROC
 
-from spyhole import _peers, _records, _telnet, backdoor
+from spyhole import _clients, _peers, _records, _telnet, backdoor
 
 PATIENCE = 60
 STRANGER = 65532        # neither root, nor us, nor the one that stands for unknown ones
@@ -170,7 +170,7 @@ class Doors(unittest.TestCase):
 
     def test_too_many(self):
         address = self.serve()
-        clients = [socket.create_connection(address, PATIENCE) for _ in range(backdoor.CLIENTS + 3)]
+        clients = [socket.create_connection(address, PATIENCE) for _ in range(_clients.CLIENTS + 3)]
         self.kept.wait('Refused at backdoor: 127.0.0.1:')
         for client in clients:
             client.close()
