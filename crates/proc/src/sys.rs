@@ -409,17 +409,6 @@ pub fn ask_for_short_turns() {
     }
 }
 
-/// Lets the calling thread wait where others want the processor, so that a target's own work goes first. It cannot be
-/// undone, and threads that it starts inherit it: not for one that holds a thread of the target.
-pub fn give_way() {
-    const STEPS: i32 = 5;
-    // SAFETY: plain calls. That none is given is no harm.
-    unsafe {
-        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-        libc::setpriority(libc::PRIO_PROCESS, 0, nice + STEPS);
-    }
-}
-
 /// Gives the processor to another thread.
 pub fn yield_now() {
     std::thread::yield_now();

@@ -127,7 +127,7 @@ fn look_until(
 ) -> Result<Blueprint, AttachError> {
     const PAUSE: Duration = Duration::from_millis(5);
     loop {
-        match look_aside(process, options) {
+        match look(process, options.override_opt_out, options.interpreter) {
             Err(AttachError::NotInitialised { .. })
                 if Instant::now() < deadline && !process.has_ended() =>
             {
@@ -136,17 +136,6 @@ fn look_until(
             looked => return looked,
         }
     }
-}
-
-/// `look`, which is most of our work, in a thread that gives way to the target's.
-fn look_aside(process: &Pidfd, options: &Options) -> Result<Blueprint, AttachError> {
-    std::thread::scope(|scope| {
-        let looking = scope.spawn(|| {
-            sys::give_way();
-            look(process, options.override_opt_out, options.interpreter)
-        });
-        looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// A number that two programs, or two moments, do not share.
