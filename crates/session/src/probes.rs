@@ -14,8 +14,8 @@ use spyhole_proc::pidfd::Pidfd;
 
 use crate::conversation::{Conversation, Hold, Incoming};
 use crate::evaluate::Reach;
-use crate::model::{ErrorKind, EvalError, Left, Place, TraceFrame};
-use crate::{Cancel, failure, interpreters, received, target::Target};
+use crate::model::{ErrorKind, EvalError, Place, TraceFrame};
+use crate::{Cancel, failure, interpreters, probing, received, target::Target};
 
 pub use spyhole_agent::message::{Shown, Stats, Summary, Who};
 
@@ -75,19 +75,7 @@ pub struct Hit {
 }
 
 /// How it went in one interpreter.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    pub place: Place,
-    pub outcome: Result<Option<Summary>, EvalError>,
-    pub left: Option<Left>,
-}
-
-impl Ended {
-    /// The module that was asked for is not there.
-    pub fn is_not_loaded(&self) -> bool {
-        self.outcome.as_ref().is_err_and(|error| error.type_name == failure::NOT_LOADED)
-    }
-}
+pub type Ended = probing::Ended<Option<Summary>>;
 
 const JOB: u32 = 1;
 /// How often it is looked whether the user has had enough.

@@ -9,14 +9,15 @@ use spyhole_session::catches::{self, AboutKept, Ended, Heard, Request, Summary};
 use spyhole_session::model::{EvalError, Place};
 use spyhole_session::target::{self, Resolved};
 
+use super::probed::verdict;
 use super::{Outcome, questions};
 use crate::arguments::Entry;
 use crate::failure::{Failure, Kind};
 use crate::views::catch as view;
 use crate::views::clock::Moment;
+use crate::views::leaving;
 use crate::views::terminal::{OutputError, Terminal};
 use crate::views::trace::Shows;
-use crate::views::{answers, leaving};
 use crate::{audit, duration, interrupt};
 
 /// Keep the exceptions that leave a function, with their frames, and list them as they come
@@ -253,26 +254,4 @@ fn leave<Answer>(terminal: &Terminal, ended: &[Ended<Answer>]) {
 
 fn failure(place: Place, error: &EvalError) -> Failure {
     Failure::of_process(place.pid, error)
-}
-
-/// Tells what failed, and gives the exit code. Interpreters without the module are passed over, unless nobody has it.
-fn verdict<Answer>(terminal: &Terminal, ended: &[Ended<Answer>], json: bool) -> u8 {
-    let (passed_over, asked): (Vec<_>, Vec<_>) = ended.iter().partition(|one| one.is_not_loaded());
-    let of = |one: &Ended<Answer>| Some(failure(one.place, one.outcome.as_ref().err()?));
-    if asked.is_empty() {
-        let failed = passed_over.first().and_then(|one| of(one)).unwrap_or_else(|| {
-            Failure::new(Kind::NoMatch, "no process matches").hint("spyhole ps")
-        });
-        failed.report(terminal, json);
-        return Kind::Failed.exit_code();
-    }
-    let places: Vec<Place> = passed_over.iter().map(|one| one.place).collect();
-    terminal.talk(&answers::not_loaded(&places));
-    let failures: Vec<Option<Failure>> = asked.iter().map(|one| of(one)).collect();
-    for failed in failures.iter().flatten() {
-        failed.report(terminal, json);
-    }
-    let kinds: Vec<Option<Kind>> =
-        failures.iter().map(|failed| failed.as_ref().map(|failed| failed.kind)).collect();
-    Kind::of_many(&kinds).map_or(0, Kind::exit_code)
 }

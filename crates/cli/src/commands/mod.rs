@@ -13,6 +13,7 @@ pub(crate) mod ispy;
 mod looks;
 pub(crate) mod plugin;
 pub(crate) mod postmortem;
+mod probed;
 pub(crate) mod ps;
 pub(crate) mod python;
 mod questions;

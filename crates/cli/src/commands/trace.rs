@@ -7,13 +7,13 @@ use spyhole_session::model::Place;
 use spyhole_session::probes::{self, Ended, Heard, Request};
 use spyhole_session::target;
 
+use super::probed::verdict;
 use super::{Outcome, questions};
 use crate::arguments::Entry;
-use crate::failure::{Failure, Kind};
 use crate::views::clock::Moment;
+use crate::views::leaving;
 use crate::views::terminal::{OutputError, Terminal};
 use crate::views::trace::{self as view, Shows};
-use crate::views::{answers, leaving};
 use crate::{audit, duration, interrupt};
 
 /// Tell each call of a function, or passing of a line, without stopping anything
@@ -148,30 +148,4 @@ impl Trace {
         }
         Ok(())
     }
-}
-
-/// Tells what failed, and gives the exit code. Interpreters without the module are passed over, unless nobody has it.
-fn verdict(terminal: &Terminal, ended: &[Ended], json: bool) -> u8 {
-    let (passed_over, asked): (Vec<&Ended>, Vec<&Ended>) =
-        ended.iter().partition(|one| one.is_not_loaded());
-    let failure = |one: &Ended| {
-        let error = one.outcome.as_ref().err()?;
-        Some(Failure::of_process(one.place.pid, error))
-    };
-    if asked.is_empty() {
-        let failed = passed_over.first().and_then(|one| failure(one)).unwrap_or_else(|| {
-            Failure::new(Kind::NoMatch, "no process matches").hint("spyhole ps")
-        });
-        failed.report(terminal, json);
-        return Kind::Failed.exit_code();
-    }
-    let places: Vec<Place> = passed_over.iter().map(|one| one.place).collect();
-    terminal.talk(&answers::not_loaded(&places));
-    let failures: Vec<Option<Failure>> = asked.iter().map(|one| failure(one)).collect();
-    for failed in failures.iter().flatten() {
-        failed.report(terminal, json);
-    }
-    let kinds: Vec<Option<Kind>> =
-        failures.iter().map(|failed| failed.as_ref().map(|failed| failed.kind)).collect();
-    Kind::of_many(&kinds).map_or(0, Kind::exit_code)
 }
