@@ -67,6 +67,8 @@ fn assert_stacks(target: &Target, process: &Value) {
 
 fn threads_functions_and_lines(python: &Interpreter) {
     let mut target = start(python, &["busy"]);
+    // From then on nobody else wants the GIL.
+    target.listens().expect("it is there");
     for words in [&[][..], &["--no-pause"]] {
         let process = look(&target, words);
         assert_eq!(process["python"], python.full_version());

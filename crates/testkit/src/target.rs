@@ -281,6 +281,18 @@ impl Target {
             .ok_or_else(|| TargetError::BadAnswer { name: self.start.name.clone(), said })
     }
 
+    /// Waits until its main thread is in the call that reads its stdin. One that said `ready` may be on its way there for
+    /// long on a busy machine, and takes the GIL once more before it lets go of it.
+    pub fn listens(&self) -> io::Result<()> {
+        const READ_OF_STDIN: &str = "0 0x0 ";
+        let call = format!("/proc/{0}/task/{0}/syscall", self.pid());
+        // Ends with the target at the latest, which the watchdog sees to.
+        while !std::fs::read_to_string(&call)?.starts_with(READ_OF_STDIN) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// How it looks from outside once it is still: all of its threads asleep, and two readings
     /// alike. One that said `ready` may still be on its way into the call that it blocks in.
     pub fn blocked(&self) -> io::Result<Fingerprint> {
