@@ -248,7 +248,10 @@ mod tests {
             let mut stream = Stream::default();
             stream.expect(2);
             let text: String = parts.iter().map(|part| stream.feed(part)).collect();
-            assert_eq!((text.as_str(), stream.take_prompt()), ("Interrupt\n44\n", Some(Asks::Code)));
+            assert_eq!(
+                (text.as_str(), stream.take_prompt()),
+                ("Interrupt\n44\n", Some(Asks::Code))
+            );
         }
         // No more of them than were asked for, and none within a line.
         let mut stream = Stream::default();
