@@ -65,8 +65,10 @@ class Editor(Case):
         screen.until('>>> ')
         screen.type('exit()\r')
         screen.until('(python:%d) ' % pid)
-        screen.type('\x04')
-        screen.end()
+        screen.type('\x04')                             # leaves the process
+        screen.until('(ispyd) ')
+        screen.type('exit\r')
+        self.assertEqual(screen.end(), 0)
         folder = os.path.join(self.folder, 'state', 'spyhole', 'history')
         for name in os.listdir(folder):
             self.assertEqual(os.stat(os.path.join(folder, name)).st_mode & 0o777, 0o600)
@@ -82,7 +84,7 @@ class Editor(Case):
         screen.until('\n1114111\n')
         screen.until('(python:%d) ' % app.pid)
         screen.type('\x04')
-        screen.end()
+        self.assertEqual(screen.end(), 0)
 
 
 @unittest.skipIf(PROGRAM is None, 'SPYHOLE_PROGRAM names no program')
