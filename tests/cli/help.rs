@@ -56,7 +56,7 @@ fn of_nothing_known() {
     assert_eq!(ran.code, 2);
     assert_eq!(
         ran.talk,
-        "error: there is no help on `frobnication\\x1b[2J`; topics are targets, doors, ptrace, containers, \
+        "error: there is no help on `frobnication\\x1b[2J`; topics are targets, doors, places, ptrace, containers, \
          opt-out, traces, exit-codes\n\n\
          hint: spyhole help\n"
     );

@@ -130,6 +130,28 @@ fn consoles(python: &Interpreter) {
     }
 }
 
+/// A console goes from one to another; if there is none of that number, it stays.
+fn moves(python: &Interpreter) {
+    let Some(mut subject) = places("interpreters::moves", python, KINDS[0]) else { return };
+    let (pid, ids) = (subject.pid(), numbers(&subject));
+    let typed = format!(
+        "x = shop.place\nx\n:interp {}\nshop.place\n:interp 4711\nshop.place + 1\n:freeze\n:where\n:interp 0\n6 * 7\nx\n",
+        ids[2]
+    );
+    let ran = run_with_input(&["console", &at(pid, ids[0]), "--no-history"], &typed);
+    assert_eq!((ran.code, ran.data.as_str()), (0, "0\n2\n3\n42\n"), "{ran:?}");
+    for said in [
+        "has no interpreter `4711`",
+        "cannot be frozen: only the main interpreter can",
+        &format!("interpreter  {}", ids[2]),
+        "name 'x' is not defined",
+    ] {
+        assert!(ran.talk.contains(said), "{said}: {ran:?}");
+    }
+    ran.left(pid);
+    subject.is_unchanged();
+}
+
 /// On a terminal a console asks which one; from a pipe it takes the main one.
 fn picked(python: &Interpreter) {
     let Some(mut subject) = places("interpreters::picked", python, &["2"]) else { return };
@@ -328,5 +350,6 @@ fn watched(python: &Interpreter) {
 }
 
 on_all! { each_is_asked }
+each! { on, moves, py311 = "3.11", py313 = "3.13" }
 on_full_set! { output_and_modules_stay_apart consoles interrupted ended_meanwhile ended_at_any_moment beside_busy_ones a_wedged_one }
 on_three! { two_hundred watched picked }

@@ -70,12 +70,12 @@ fn loops_are_ended_in_time(python: &Interpreter) {
 
 fn waits_are_named(python: &Interpreter) {
     // Both codes wait at the same time, each with its helper.
-    let mut subject = quiet_with(python, "time").by_threads(4);
+    let mut subject = quiet(python).by_threads(4);
     let pid = subject.pid().to_string();
-    let code = "import time; time.sleep(1.5)";
+    let code = "lock = _thread.allocate_lock(); lock.acquire(); lock.acquire(True, 1.5)";
     let ran = run(["eval", &pid, code, "--timeout", "500ms"]);
     ran.failed(1, "timed out after 500ms, still in `");
-    assert!(ran.talk.contains("time.sleep(1.5)` (thread "), "{ran:?}");
+    assert!(ran.talk.contains("lock.acquire(True, 1.5)` (thread "), "{ran:?}");
     assert!(ran.took < Duration::from_millis(1000) + LOAD, "{ran:?}");
     assert!(ran.talk.contains(&format!("left {pid} (held ")), "{ran:?}");
     assert!(ran.talk.contains("but code still runs in it\n"), "{ran:?}");
@@ -118,8 +118,9 @@ fn ctrl_c_ends_a_loop(python: &Interpreter) {
 }
 
 fn ctrl_c_gives_up_a_wait(python: &Interpreter) {
-    let mut subject = quiet_with(python, "time").by_threads(2);
-    let running = begun(&mut subject, "import time; time.sleep(2)", &[]);
+    let mut subject = quiet(python).by_threads(2);
+    let wait = "lock = _thread.allocate_lock(); lock.acquire(); lock.acquire(True, 2)";
+    let running = begun(&mut subject, wait, &[]);
     let (ran, took) = interrupted(running);
     ran.failed(130, "still in `");
     assert!(ran.talk.contains("still running: "), "{ran:?}");

@@ -49,6 +49,7 @@ fn a_number_that_was_taken_over_is_not_entered() {
         max: 1 << 20,
         full: false,
         want_value: false,
+        within: Default::default(),
         reach: Reach::default(),
     };
     let report = evaluate::in_all(&resolved.targets, &request, &Cancel::default(), &mut |_| ());

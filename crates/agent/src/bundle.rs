@@ -27,6 +27,15 @@ pub const CONTROL: Feature =
 pub const COMPLETE: Feature =
     Feature { name: "complete", source: include_str!("../python/spyhole/_complete.py") };
 
+/// Loops and hubs, and the ways into them.
+pub const PLACES: Feature =
+    Feature { name: "places", source: include_str!("../python/spyhole/_places.py") };
+/// Code that runs in another place than the agent's own thread.
+pub const ELSEWHERE: Feature =
+    Feature { name: "elsewhere", source: include_str!("../python/spyhole/_elsewhere.py") };
+/// The `freeze` request.
+pub const FREEZE: Feature =
+    Feature { name: "freeze", source: include_str!("../python/spyhole/_freeze.py") };
 /// The `about` request.
 pub const ABOUT: Feature =
     Feature { name: "about", source: include_str!("../python/spyhole/_about.py") };
@@ -65,8 +74,13 @@ pub const POSTMORTEM: Feature =
 
 /// What any `eval` may need. Sending a feature ahead costs a copy of its text.
 pub const FOR_EVAL: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL];
+/// What one in another place may need.
+pub const FOR_EVAL_ELSEWHERE: &[Feature] =
+    &[STATEMENTS, RENDER, RAISED, CONTROL, PLACES, ELSEWHERE];
 /// What a conversation at a prompt may need.
 pub const FOR_CONSOLE: &[Feature] = &[STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, ABOUT];
+/// What code of such a conversation needs in another place, when it first asks for one.
+pub const FOR_PLACES: &[Feature] = &[PLACES, ELSEWHERE];
 /// What watches calls and lines.
 pub const FOR_TRACE: &[Feature] =
     &[RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE];
@@ -81,9 +95,9 @@ pub const FOR_KEPT: &[Feature] = &[RENDER, RAISED, CONTROL, COMPLETE, SITES, HIT
 pub const FOR_POSTMORTEM: &[Feature] =
     &[RENDER, RAISED, CONTROL, COMPLETE, SITES, HITS, KEPT, POSTMORTEM];
 /// Everything there is, in the order in which it is compiled.
-pub const ALL: [Feature; 16] = [
+pub const ALL: [Feature; 19] = [
     STATEMENTS, RENDER, RAISED, CONTROL, COMPLETE, SITES, LINES, REWRITE, EXCHANGE, HITS, TRACE,
-    KEPT, CATCH, UNHANDLED, POSTMORTEM, ABOUT,
+    KEPT, CATCH, UNHANDLED, POSTMORTEM, ABOUT, PLACES, ELSEWHERE, FREEZE,
 ];
 
 /// Modules of the package, with their sources. They are handed to an interpreter of one's own, and never sent into a

@@ -4,6 +4,7 @@ mod caught;
 mod control;
 mod event;
 mod fields;
+mod freeze;
 mod probe;
 mod request;
 
@@ -15,5 +16,8 @@ pub use event::{
     Relation, Stream, Syntax, Where,
 };
 pub use fields::MessageError;
+pub use freeze::{Freeze, Thaw};
 pub use probe::{Hit, Probe, Shown, Stats, Summary, Who};
-pub use request::{About, AboutKept, Catch, Complete, Eval, Load, Request, Trace};
+pub use request::{
+    About, AboutKept, Catch, Complete, Eval, GilWords, Load, Placement, Request, Trace,
+};

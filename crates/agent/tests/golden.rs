@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use spyhole_agent::frame::{Frames, frame};
 use spyhole_agent::marshal::{Text, Value, decode};
 use spyhole_agent::message::{
-    About, AboutKept, Candidate, Candidates, Catch, Complete, Control, Eval, Event, Frame, Hello,
-    Hit, Kind, Link, Load, Output, Probe, Raised, Refused, Relation, Request, Shown, Stats, Stream,
-    Summary, Syntax, Trace, ValueEvent, Where, Who,
+    About, AboutKept, Candidate, Candidates, Catch, Complete, Control, Eval, Event, Frame, Freeze,
+    GilWords, Hello, Kind, Link, Load, Output, Placement, Raised, Refused, Relation, Request,
+    Stream, Syntax, Thaw, Trace, ValueEvent, Where,
 };
 
 #[path = "golden/exceptions.rs"]
 mod exceptions;
+#[path = "golden/probes.rs"]
+mod probes;
 
 fn dict(items: &[(&str, Value)]) -> Value {
     Value::Dict(items.iter().map(|(name, value)| (Value::from(*name), value.clone())).collect())
@@ -42,6 +44,20 @@ fn requests() -> Vec<(&'static str, Request)> {
                 full: false,
                 want_value: true,
                 console: false,
+                place: Placement::Thread,
+            }),
+        ),
+        (
+            "eval_in_frame",
+            Request::Eval(Eval {
+                job: 2,
+                code: "total".into(),
+                name: "<eval>".into(),
+                max: 1 << 20,
+                full: false,
+                want_value: false,
+                console: true,
+                place: Placement::Frame { ident: 0x7f00_1234_5640, number: 1, native: 4123 },
             }),
         ),
         ("complete", Request::Complete(Complete { job: 2, text: "print(os.pa".into() })),
@@ -54,6 +70,23 @@ fn requests() -> Vec<(&'static str, Request)> {
                 code: b"N".to_vec(),
             }),
         ),
+        (
+            "freeze",
+            Request::Freeze {
+                job: 3,
+                limit: Some((
+                    10.0,
+                    GilWords {
+                        interval: 0x7f00_1234_5000,
+                        switches: 0x7f00_1234_5018,
+                        request: 0x55d0_1234_5068,
+                        breaker: 0x55d0_1234_5064,
+                        in_state: 0,
+                    },
+                )),
+            },
+        ),
+        ("thaw", Request::Freeze { job: 4, limit: None }),
         ("loaded", Request::Loaded(vec!["shop.admin".into(), "nothing".into()])),
         (
             "trace",
@@ -100,7 +133,7 @@ fn requests() -> Vec<(&'static str, Request)> {
 }
 
 fn events() -> Vec<(&'static str, Value, Event)> {
-    vec![
+    let mut all = vec![
         hello(),
         out(),
         value(),
@@ -110,145 +143,21 @@ fn events() -> Vec<(&'static str, Value, Event)> {
         where_it_is(),
         takeover(),
         refused(),
+        visit(),
         loaded(),
-        probed(),
-        unplaced(),
-        hit(),
-        note(),
-        stats(),
-        summary(),
+        probes::probed(),
+        probes::unplaced(),
+        probes::hit(),
+        probes::note(),
+        probes::stats(),
+        probes::summary(),
         exceptions::caught(),
         exceptions::kept(),
         exceptions::ask(),
         bye(),
-    ]
-}
-
-fn probed() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "probed".into()),
-        ("job", 1.into()),
-        ("ok", true.into()),
-        ("label", "cart.py:12".into()),
-        ("how", "compiled in".into()),
-        ("functions", 2.into()),
-        ("notes", list(["a note".into()])),
-        ("line", 12.into()),
-        ("moved", true.into()),
-    ]);
-    let event = Event::Probe(Probe::Placed {
-        job: 1,
-        label: "cart.py:12".into(),
-        how: "compiled in".into(),
-        functions: 2,
-        notes: vec!["a note".into()],
-        line: 12,
-        moved: true,
-    });
-    ("probed", dict, event)
-}
-
-fn unplaced() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "probed".into()),
-        ("job", 1.into()),
-        ("ok", false.into()),
-        ("kind", "not-loaded".into()),
-        ("message", "module `shpo` is not imported there".into()),
-        ("hints", list(["did you mean `shop`?".into()])),
-    ]);
-    let event = Event::Probe(Probe::Unplaced {
-        job: 1,
-        kind: "not-loaded".into(),
-        message: "module `shpo` is not imported there".into(),
-        hints: vec!["did you mean `shop`?".into()],
-    });
-    ("unplaced", dict, event)
-}
-
-fn hit() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "hit".into()),
-        ("job", 1.into()),
-        ("seq", 3.into()),
-        ("at", 12.5.into()),
-        ("thread", 4177.into()),
-        ("name", "worker".into()),
-        ("greenlet", Value::None),
-        ("task", "Task-1".into()),
-        ("function", "Cart.total".into()),
-        ("line", 0.into()),
-        ("args", list([list(["count".into(), "3".into()])])),
-        ("result", Value::None),
-        ("error", list(["ValueError".into(), "three".into()])),
-        ("duration", 0.25.into()),
-        ("show", list([list(["len(items)".into(), "2".into(), true.into()])])),
-        ("stack", list([place("/srv/cart.py", 7, "total", 4, -1)])),
-    ]);
-    let event = Event::Probe(Probe::Hit(Box::new(Hit {
-        job: 1,
-        seq: 3,
-        at: 12.5,
-        who: Who {
-            thread: 4177,
-            name: Some("worker".into()),
-            greenlet: None,
-            task: Some("Task-1".into()),
-        },
-        function: "Cart.total".into(),
-        line: 0,
-        arguments: vec![("count".into(), "3".into())],
-        result: None,
-        error: Some(("ValueError".into(), "three".into())),
-        duration: Some(0.25),
-        shown: vec![Shown { expression: "len(items)".into(), text: "2".into(), is_value: true }],
-        stack: vec![Frame {
-            file: "/srv/cart.py".into(),
-            line: 7,
-            function: "total".into(),
-            columns: Some((4, None)),
-        }],
-    })));
-    ("hit", dict, event)
-}
-
-fn note() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "note".into()),
-        ("job", 1.into()),
-        ("seq", 4.into()),
-        ("text", "lost".into()),
-    ]);
-    ("note", dict, Event::Probe(Probe::Note { job: 1, seq: 4, text: "lost".into() }))
-}
-
-fn stats() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "stats".into()),
-        ("job", 1.into()),
-        ("calls", 120.into()),
-        ("errors", 2.into()),
-        ("p50", 0.001.into()),
-        ("p99", 0.02.into()),
-        ("max", 0.5.into()),
-    ]);
-    let stats = Stats { job: 1, calls: 120, errors: 2, p50: 0.001, p99: 0.02, max: 0.5 };
-    ("stats", dict, Event::Probe(Probe::Stats(stats)))
-}
-
-fn summary() -> (&'static str, Value, Event) {
-    let dict = dict(&[
-        ("ev", "summary".into()),
-        ("job", 1.into()),
-        ("passed", 9.into()),
-        ("hits", 3.into()),
-        ("dropped", list([list(["rate".into(), 6.into()])])),
-        ("failures", 1.into()),
-        ("open", 2.into()),
-    ]);
-    let dropped = vec![("rate".into(), 6)];
-    let summary = Summary { job: 1, passed: 9, hits: 3, dropped, failures: 1, open: 2 };
-    ("summary", dict, Event::Probe(Probe::Summary(summary)))
+    ];
+    all.extend(freezes());
+    all
 }
 
 fn hello() -> (&'static str, Value, Event) {
@@ -445,10 +354,28 @@ fn takeover() -> (&'static str, Value, Event) {
     ("takeover", dict, Event::TakeOver { thread: 4180 })
 }
 
+fn visit() -> (&'static str, Value, Event) {
+    let object = 0x7f00_1234_5678_i64;
+    let dict = dict(&[("ev", "visit".into()), ("job", 2.into()), ("object", object.into())]);
+    ("visit", dict, Event::Visit { job: 2, object: object as u64 })
+}
+
+fn freezes() -> Vec<(&'static str, Value, Event)> {
+    let event = |name: &'static str, job: i64, key: &str, value: Value, event: Freeze| {
+        let dict = dict(&[("ev", name.into()), ("job", job.into()), (key, value)]);
+        (name, dict, Event::Freeze(event))
+    };
+    vec![
+        event("frozen", 3, "limit", 10.0.into(), Freeze::Frozen { job: 3, limit: 10.0 }),
+        event("ran", 4, "duration", 0.25.into(), Freeze::Ran { job: 4, duration: 0.25 }),
+        event("thawed", 0, "reason", "idle".into(), Freeze::Thawed { job: 0, reason: Thaw::Idle }),
+    ]
+}
+
 fn refused() -> (&'static str, Value, Event) {
     let message = "LookupError: feature `complete` was not loaded";
     let dict = dict(&[("ev", "refused".into()), ("job", 2.into()), ("message", message.into())]);
-    ("refused", dict, Event::Refused(Refused { job: 2, message: message.into() }))
+    ("refused", dict, Event::Refused(Refused { job: 2, message: message.into(), misplaced: false }))
 }
 
 fn loaded() -> (&'static str, Value, Event) {
@@ -503,6 +430,9 @@ fn listing() -> String {
     }
     for (name, control) in [
         ("interrupt", Control::Interrupt { job: 1 }),
+        ("cancel", Control::Cancel { job: 2 }),
+        ("queue", Control::Queue { job: 2 }),
+        ("watch", Control::Watch { on: true }),
         ("where", Control::Where { job: 258 }),
         ("takeover", Control::TakeOver { job: u32::MAX }),
     ] {

@@ -49,6 +49,14 @@ impl Footing {
         Self { blueprint, opened, last: Mutex::new(None) }
     }
 
+    pub(crate) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
     /// Sends the thread away that keeps the GIL of the main interpreter, if it waits and runs no Python code.
     pub(crate) fn lend(&self, process: &Pidfd) -> bool {
         let pid = process.pid;

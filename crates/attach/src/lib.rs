@@ -10,15 +10,19 @@ pub mod lend;
 mod link;
 pub mod look;
 mod refusal;
+mod rouse;
+mod visit;
 
 use std::time::{Duration, Instant};
 
 pub use error::{AttachError, NotHere};
 pub use link::{Gate, Link};
+pub use rouse::Roused;
 use spyhole_cpython::Version;
 use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::sys;
 pub use spyhole_stub::Interpreter;
+pub use visit::Visited;
 
 /// What is asked of an attach.
 #[derive(Clone, Debug)]

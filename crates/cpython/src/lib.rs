@@ -25,6 +25,7 @@ pub mod reader;
 pub mod runtime;
 mod scan;
 pub mod sets;
+pub mod switching;
 pub mod tasks;
 pub mod text;
 pub mod threads;

@@ -126,12 +126,22 @@ impl Roots {
     ) -> Option<Range<u64>> {
         const BETWEEN: u64 = 16;
         const CONDITION: u64 = 48;
-        let gil = match (layout.shape.gil, layout.interpreter.gil) {
-            (Gil::Interpreter, Some(gil)) => memory.pointer(interpreter.address.plus(gil)).ok()?,
-            _ => self.gil?,
-        };
+        let gil = self.gil(memory, layout, interpreter)?;
         let start = gil.plus(layout.gil?.locked).plus(BETWEEN).0;
         Some(start..start.checked_add(CONDITION)?)
+    }
+
+    /// From where [`crate::layout::GilWords`] count, for an interpreter's GIL.
+    pub fn gil(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        interpreter: &InterpreterState,
+    ) -> Option<Address> {
+        match (layout.shape.gil, layout.interpreter.gil) {
+            (Gil::Interpreter, Some(gil)) => memory.pointer(interpreter.address.plus(gil)).ok(),
+            _ => self.gil,
+        }
     }
 
     /// The state of the thread that holds the GIL of an interpreter; `None`: nobody does.

@@ -308,6 +308,22 @@ impl Attached {
         Ok(())
     }
 
+    /// Lets it go with its wait for the world at an end ([`arch::early_end`]). `false`: it is in none, and goes on.
+    pub fn end_wait(mut self) -> Result<bool, SysError> {
+        let ended = self.found.call.and_then(|(number, arguments)| {
+            let registers = self.found.ended_with(arch::early_end(number)?)?;
+            Some((registers, arch::sets_of_select(number, &arguments)))
+        });
+        if let Some((registers, (sets, length))) = &ended {
+            for set in sets.iter().filter(|set| set.0 != 0 && *length > 0) {
+                sys::write_memory(self.tid, *set, &vec![0; *length])?;
+            }
+            sys::set_registers(self.tid, registers)?;
+        }
+        self.let_go(0);
+        Ok(ended.is_some())
+    }
+
     /// Where the words of an errand will lie.
     pub fn place_of(&self, words: &[u64]) -> Address {
         Errand::place_of(words, &self.found)

@@ -170,7 +170,7 @@ fn answer(conversation: &mut Conversation<'_>) -> Result<Answer, EvalError> {
                 return Ok(Answer { found, count: kept.count, watching: kept.watching });
             }
             Incoming::Event(Event::Refused(refused)) => {
-                return Err(failure::refused(&refused.message));
+                return Err(failure::refused(&refused));
             }
             Incoming::Event(_) => {}
             Incoming::Nothing => return Err(conversation.why_unreached(ANSWERING)),
@@ -252,7 +252,7 @@ impl Watch<'_> {
                     return Err(probes::unplaced(conversation.place(), &kind, message, hints));
                 }
                 Incoming::Event(Event::Refused(refused)) => {
-                    return Err(failure::refused(&refused.message));
+                    return Err(failure::refused(&refused));
                 }
                 Incoming::Event(Event::Probe(probe @ Probe::Placed { .. })) => {
                     hear(conversation, Event::Probe(probe), tell);

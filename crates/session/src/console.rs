@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use spyhole_agent::message::{Control, Event as Wire, Stream};
+use spyhole_agent::message::{Event as Wire, Freeze, Stream};
 
 use crate::conversation::{Conversation, Hold, Incoming, Last, Work, name_of};
 use crate::evaluate::Reach;
+use crate::freezing::{Clock, Thaw};
 use crate::model::{Candidate, EvalError, Left, Running, Value};
+use crate::place::Within;
 use crate::target::Target;
 use crate::{failure, interpreters, received};
 
@@ -19,6 +21,12 @@ pub enum Event {
     Value { job: u32, value: Value, duration: Duration },
     /// The code of `job` raised, or was interrupted.
     Error { job: u32, error: EvalError, duration: Duration },
+    /// The interpreter stands still between commands, by the wish of `job`; it goes on when none comes for so long.
+    Frozen { job: u32, limit: Duration },
+    /// It goes on; of no `job` (0) where nobody asked for it.
+    Thawed { job: u32, reason: Thaw },
+    /// Other threads have run while the code of `job` ran frozen, for no longer than that.
+    Ran { job: u32, duration: Duration },
     /// `exit()` or `quit()` was called.
     Exit,
     /// The process, or the way to it, is gone; nothing follows.
@@ -62,6 +70,8 @@ pub struct Console {
     /// Code of jobs, for the lines of their tracebacks.
     codes: std::collections::BTreeMap<u32, String>,
     serving: Option<u32>,
+    within: Within,
+    frozen: Option<Clock>,
 }
 
 impl Console {
@@ -98,7 +108,8 @@ impl Console {
             held: conversation.held(),
         };
         let (waiting, codes) = Default::default();
-        Ok(Self { conversation, hello, waiting, codes, serving: None })
+        let (within, frozen) = (Within::Thread, None);
+        Ok(Self { conversation, hello, waiting, codes, serving: None, within, frozen })
     }
 
     pub fn hello(&self) -> &Hello {
@@ -123,6 +134,46 @@ impl Console {
         job
     }
 
+    /// The interpreter shall stand still between commands, or (`None`) go on; answered by events as code is.
+    pub fn freeze(&mut self, limit: Option<Duration>) -> u32 {
+        match self.conversation.freeze(limit) {
+            Ok(job) => {
+                self.codes.insert(job, String::new());
+                self.serving = Some(job);
+                job
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// The interpreter stands still when this returns.
+    pub fn freeze_now(&mut self, limit: Duration) -> Result<(), EvalError> {
+        let job = self.freeze(Some(limit));
+        let deadline = Instant::now() + GREETING;
+        loop {
+            match self.next(deadline.saturating_duration_since(Instant::now())) {
+                Some(Event::Frozen { .. }) => return Ok(()),
+                Some(Event::Error { job: failed, error, .. }) if failed == job => {
+                    return Err(error);
+                }
+                Some(Event::Gone { .. }) => return Err(self.conversation.reason()),
+                Some(_) => {}
+                None => return Err(self.conversation.why_unreached(GREETING)),
+            }
+        }
+    }
+
+    /// How long it will stand still if no command comes; `None`: it does not.
+    pub fn frozen(&self) -> Option<Duration> {
+        self.frozen.map(|clock| clock.left())
+    }
+
+    /// Where code runs from now on.
+    pub fn set_place(&mut self, within: Within) {
+        self.hello.place = within.to_string();
+        self.within = within;
+    }
+
     fn start_for(&mut self, code: &str, full: bool) -> u32 {
         let work = Work {
             code: code.to_owned(),
@@ -130,11 +181,25 @@ impl Console {
             full,
             want_value: false,
             console: true,
+            within: self.within,
             modules: Vec::new(),
         };
-        let job = self.conversation.start(&work);
+        let job = match self.conversation.start(&work) {
+            Ok(job) => job,
+            Err(error) => return self.failed(error),
+        };
+        if let Some(clock) = &mut self.frozen {
+            clock.begin_again();
+        }
         self.codes.insert(job, work.code);
         self.serving = Some(job);
+        job
+    }
+
+    /// A job that the process does not know.
+    fn failed(&mut self, error: EvalError) -> u32 {
+        let job = self.conversation.number();
+        self.waiting.push_back(Event::Error { job, error, duration: Duration::ZERO });
         job
     }
 
@@ -182,8 +247,22 @@ impl Console {
             Wire::Refused(refused) if !self.codes.contains_key(&refused.job) => None,
             Wire::Refused(refused) => {
                 self.ended(refused.job);
-                let error = failure::refused(&refused.message);
+                let error = failure::refused(&refused);
                 Some(Event::Error { job: refused.job, error, duration: Duration::ZERO })
+            }
+            Wire::Freeze(Freeze::Frozen { job, limit }) => {
+                self.ended(job);
+                let limit = duration(limit);
+                self.frozen = Some(Clock::new(limit));
+                Some(Event::Frozen { job, limit })
+            }
+            Wire::Freeze(Freeze::Thawed { job, reason }) => {
+                self.ended(job);
+                self.frozen = None;
+                Some(Event::Thawed { job, reason })
+            }
+            Wire::Freeze(Freeze::Ran { job, duration: took }) => {
+                Some(Event::Ran { job, duration: duration(took) })
             }
             Wire::Exit { job, .. } => {
                 self.ended(job);
@@ -197,13 +276,16 @@ impl Console {
         if self.serving == Some(job) {
             self.serving = None;
         }
+        if let Some(clock) = &mut self.frozen {
+            clock.begin_again();
+        }
         self.codes.remove(&job).unwrap_or_default()
     }
 
     /// Raises `KeyboardInterrupt` in the running code.
     pub fn interrupt(&mut self) {
         if let Some(job) = self.serving {
-            self.conversation.control(Control::Interrupt { job });
+            self.conversation.interrupt(job);
         }
     }
 

@@ -6,31 +6,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use spyhole_agent::bundle::Feature;
-use spyhole_agent::frame::{Frames, frame};
-use spyhole_agent::message::{About, Complete, Control, Eval, Event, Load, Probe, Request};
-use spyhole_agent::{bundle, compiled};
-use spyhole_attach::{
-    AttachError, Gate, Interpreter, Link, MakeOpening, Opening, Options, Situation, lend,
-};
-use spyhole_proc::pidfd::Pidfd;
+use spyhole_agent::bundle::{self, Feature};
+use spyhole_agent::frame::Frames;
+use spyhole_agent::message::{About, Complete, Control, Event, Freeze, Placement, Probe, Request};
+use spyhole_attach::{AttachError, Gate, Interpreter, Link, Situation, lend};
 
+use crate::entering::{attach_twice, first_requests, framed, loads, opening, options, request};
 use crate::evaluate::Reach;
 use crate::model::{EvalError, Left, Place, Running};
+use crate::place::Within;
+use crate::rousing::Rousing;
 use crate::starved::{self, Helper};
-use crate::{failure, received, unreached};
-
-/// How a piece of code is to be run.
-#[derive(Clone, Debug)]
-pub(crate) struct Work {
-    pub code: String,
-    pub max: usize,
-    pub full: bool,
-    pub want_value: bool,
-    pub console: bool,
-    /// Dotted names of which the agent says whether they are loaded modules.
-    pub modules: Vec<String>,
-}
+use crate::visiting::{Step, Visiting};
+pub(crate) use crate::work::{Hold, Last, Work};
+use crate::{failure, freezing, received, unreached};
 
 /// What came.
 #[derive(Debug)]
@@ -45,6 +34,7 @@ pub(crate) enum Incoming {
 #[derive(Debug)]
 struct Job {
     code: String,
+    within: Within,
     abandoned: bool,
     at: Option<String>,
     thread: i32,
@@ -57,6 +47,9 @@ pub(crate) struct Conversation<'t> {
     link: Link,
     interpreter: Interpreter,
     frames: Frames,
+    /// Features that were sent since.
+    later: Vec<Feature>,
+    frozen: bool,
     jobs: BTreeMap<u32, Job>,
     next_job: u32,
     /// What the stub said where the agent could not.
@@ -70,31 +63,9 @@ pub(crate) struct Conversation<'t> {
     leaving: bool,
     /// Where other interpreters might keep the agent from running.
     helper: Option<Helper>,
+    rousing: Option<Rousing>,
+    visiting: Option<Visiting>,
     ended: bool,
-}
-
-/// When an agent leaves by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Last {
-    No,
-    IfAlone,
-    Yes,
-}
-
-/// A process that is held: borrowed from a target, or of one's own.
-#[derive(Debug)]
-pub(crate) enum Hold<'t> {
-    Borrowed(&'t Pidfd),
-    Own(Pidfd),
-}
-
-impl Hold<'_> {
-    fn get(&self) -> &Pidfd {
-        match self {
-            Self::Borrowed(process) => process,
-            Self::Own(process) => process,
-        }
-    }
 }
 
 impl<'t> Conversation<'t> {
@@ -113,9 +84,17 @@ impl<'t> Conversation<'t> {
             Last::IfAlone => others.is_empty(),
             Last::Yes => true,
         };
+        let place = match first {
+            Some(work) => work.within.placement(process.get())?,
+            None => Placement::Thread,
+        };
         let opening = |situation: Situation<'_>| {
-            let features = if last == Last::No { bundle::FOR_CONSOLE } else { bundle::FOR_EVAL };
-            let requests = first.map(first_requests).unwrap_or_default();
+            let features = match last {
+                Last::No => bundle::FOR_CONSOLE,
+                _ if place != Placement::Thread => bundle::FOR_EVAL_ELSEWHERE,
+                _ => bundle::FOR_EVAL,
+            };
+            let requests = first.map(|work| first_requests(work, place)).unwrap_or_default();
             let leaves = leaves(situation.others);
             opening(situation.version.minor, features, &requests, leaves)
         };
@@ -166,7 +145,7 @@ impl<'t> Conversation<'t> {
         interpreter: Interpreter,
         first: &Work,
     ) -> Result<Self, EvalError> {
-        let requests = first_requests(first);
+        let requests = first_requests(first, Placement::Thread);
         let minor = gate.version.minor;
         let opening = opening(minor, bundle::FOR_EVAL, &requests, true);
         let link = gate
@@ -190,6 +169,8 @@ impl<'t> Conversation<'t> {
             link,
             interpreter,
             frames: Frames::default(),
+            later: Vec::new(),
+            frozen: false,
             next_job: jobs.len() as u32 + 1,
             jobs,
             stub_said: None,
@@ -200,6 +181,8 @@ impl<'t> Conversation<'t> {
             interpreter_ends: false,
             leaving: false,
             helper,
+            rousing: None,
+            visiting: None,
             ended: false,
         }
     }
@@ -246,22 +229,46 @@ impl<'t> Conversation<'t> {
         self.greeted
     }
 
+    /// Features that are not sent ahead: more than the channel has room for would have to wait until the agent runs.
+    fn need(&mut self, features: &[Feature]) {
+        let missing: Vec<Feature> =
+            features.iter().filter(|one| !self.later.contains(one)).copied().collect();
+        for load in loads(self.link.version.minor, &missing) {
+            self.say(&load);
+        }
+        self.later.extend(missing);
+    }
+
     /// Starts a piece of code and gives its number.
-    pub(crate) fn start(&mut self, work: &Work) -> u32 {
+    pub(crate) fn start(&mut self, work: &Work) -> Result<u32, EvalError> {
+        let place = work.within.placement(self.process.get())?;
+        if place != Placement::Thread {
+            self.need(bundle::FOR_PLACES);
+        }
         let number = self.next_job;
         self.next_job += 1;
         self.jobs.insert(number, job(work));
         if !work.modules.is_empty() {
             self.say(&Request::Loaded(work.modules.clone()));
         }
-        self.say(&request(number, work));
+        self.say(&request(number, work, place));
+        Ok(number)
+    }
+
+    /// A number that no job has.
+    pub(crate) fn number(&mut self) -> u32 {
+        let number = self.next_job;
+        self.next_job += 1;
         number
     }
 
     /// A job that was begun by the first request.
     pub(crate) fn began(&mut self, number: u32, code: &str) {
         let code = code.to_owned();
-        self.jobs.insert(number, Job { code, abandoned: false, at: None, thread: 0 });
+        self.jobs.insert(
+            number,
+            Job { code, within: Within::Thread, abandoned: false, at: None, thread: 0 },
+        );
         self.next_job = self.next_job.max(number + 1);
     }
 
@@ -278,6 +285,23 @@ impl<'t> Conversation<'t> {
         self.next_job += 1;
         self.say(&Request::Complete(Complete { job: number, text: text.into() }));
         number
+    }
+
+    /// The interpreter shall stand still between commands, or (`None`) go on.
+    pub(crate) fn freeze(&mut self, limit: Option<Duration>) -> Result<u32, EvalError> {
+        let words =
+            freezing::words(self.link.pid, self.link.opened.as_deref(), self.interpreter.id);
+        self.need(&[bundle::FREEZE]);
+        let limit = match limit {
+            Some(limit) => Some((limit.as_secs_f64(), words?)),
+            None => None,
+        };
+        if limit.is_some() {
+            self.control(Control::Watch { on: true });
+        }
+        let job = self.next_number("");
+        self.say(&Request::Freeze { job, limit });
+        Ok(job)
     }
 
     /// Asks what a name stands for; it is answered as code is.
@@ -300,6 +324,16 @@ impl<'t> Conversation<'t> {
         if self.link.send_control(&control.encode()).is_err() {
             log::debug!("process {}: the stub does not listen any more", self.link.pid);
         }
+    }
+
+    /// Raises `KeyboardInterrupt` in the code of `job`, and ends the wait for the world in which it may stand.
+    pub(crate) fn interrupt(&mut self, job: u32) {
+        if self.jobs.get(&job).is_some_and(|job| job.within.is_of_the_program()) {
+            // What waits for its turn, or in the manner of its place, hears of it so.
+            self.control(Control::Cancel { job });
+        }
+        self.control(Control::Interrupt { job });
+        self.rousing = Some(Rousing::new(job));
     }
 
     /// A fresh thread shall serve; `job` runs on until it returns.
@@ -358,17 +392,46 @@ impl<'t> Conversation<'t> {
             let left = deadline.saturating_duration_since(Instant::now());
             let is_asked = !self.greeted || self.leaving || busy;
             let limit = match &mut self.helper {
-                Some(helper) if is_asked => {
+                // Others are not to get the GIL from code that runs frozen.
+                Some(helper) if is_asked && !self.frozen => {
                     helper.help(&self.link, self.process.get(), busy);
                     left.min(starved::PERIOD)
                 }
                 _ => left,
             };
+            let limit = match &mut self.rousing {
+                Some(rousing) => match rousing.rouse(&self.link, self.process.get()) {
+                    Some(soon) => limit.min(soon),
+                    None => {
+                        self.rousing = None;
+                        limit
+                    }
+                },
+                None => limit,
+            };
+            let limit = self.visit().map_or(limit, |soon| limit.min(soon));
             if self.link.wait(Some(limit)) {
                 return true;
             }
-            if limit == left {
+            if Instant::now() >= deadline {
                 return false;
+            }
+        }
+    }
+
+    /// Brings the code that waits for the main thread to it; in how long it is to be tried again.
+    fn visit(&mut self) -> Option<Duration> {
+        let visiting = self.visiting.as_mut()?;
+        match visiting.step(&self.link, self.process.get()) {
+            Step::Done => {
+                self.visiting = None;
+                None
+            }
+            Step::Later(pause) => Some(pause),
+            Step::Queue => {
+                let job = visiting.job;
+                self.control(Control::Queue { job });
+                Some(Duration::ZERO)
             }
         }
     }
@@ -393,7 +456,17 @@ impl<'t> Conversation<'t> {
     }
 
     fn note(&mut self, event: &Event) {
+        let over = matches!(
+            event,
+            Event::Value(_) | Event::Raised(_) | Event::Exit { .. } | Event::Refused(_)
+        );
+        // Why it was not let in is asked for afterwards.
+        let over = over && !matches!(event, Event::Refused(refused) if refused.misplaced);
+        if over && event.job().is_some() && event.job() == self.visiting.as_ref().map(|v| v.job) {
+            self.visiting = None;
+        }
         match event {
+            Event::Visit { job, object } => self.visiting = Some(Visiting::new(*job, *object)),
             Event::Hello(_) => self.greeted = true,
             Event::Value(value) => drop(self.jobs.remove(&value.job)),
             Event::Raised(raised) => drop(self.jobs.remove(&raised.job)),
@@ -401,6 +474,15 @@ impl<'t> Conversation<'t> {
             Event::Ask(ask) => drop(self.jobs.remove(&ask.job)),
             Event::Probe(Probe::Unplaced { job, .. }) => drop(self.jobs.remove(job)),
             Event::Refused(refused) => drop(self.jobs.remove(&refused.job)),
+            Event::Freeze(Freeze::Frozen { job, .. }) => {
+                self.jobs.remove(job);
+                self.frozen = true;
+            }
+            Event::Freeze(Freeze::Thawed { job, .. }) => {
+                self.jobs.remove(job);
+                self.frozen = false;
+                self.control(Control::Watch { on: false });
+            }
             Event::Bye { left } => self.left.clone_from(left),
             Event::Where(place) => {
                 if let Some(job) = self.jobs.get_mut(&place.job) {
@@ -430,6 +512,12 @@ impl<'t> Conversation<'t> {
     /// Why the agent has not run within `limit`.
     pub(crate) fn why_unreached(&self, limit: Duration) -> EvalError {
         unreached::why(self.process.get(), self.place(), limit)
+    }
+
+    /// Why code has not begun, or not ended, within `limit` in a place of the program.
+    pub(crate) fn why_not_there(&self, within: Within, limit: Duration) -> EvalError {
+        let reason = self.visiting.as_ref().and_then(|visiting| visiting.reason);
+        unreached::why_not_there(self.process.get(), self.place(), within, limit, reason)
     }
 
     /// Whether the process has ended, or does so within `limit`.
@@ -494,81 +582,14 @@ mod spyhole_stub_says {
     pub(super) const ENDING: u8 = b'e';
 }
 
-fn options(reach: &Reach, interpreter: Interpreter) -> Options {
-    Options {
-        door: reach.door.clone(),
-        override_opt_out: reach.override_opt_out,
-        port: reach.port,
-        patience: reach.patience,
-        interpreter,
-    }
-}
-
-/// On an overloaded machine the stub's second for its first byte may be over before we send it; then it has left.
-fn attach_twice(
-    process: &Pidfd,
-    options: &Options,
-    opening: MakeOpening<'_>,
-) -> Result<Link, AttachError> {
-    match spyhole_attach::attach(process, options, opening) {
-        Err(AttachError::NoAnswer { .. }) => spyhole_attach::attach(process, options, opening),
-        other => other,
-    }
-}
-
-/// The agent for a version: its core, these features, and the first requests.
-fn opening(minor: u8, features: &[Feature], requests: &[Request], leaves: bool) -> Opening {
-    let compiled = compiled::for_minor(minor);
-    let mut frames = Vec::new();
-    for (place, feature) in bundle::ALL.iter().enumerate() {
-        if !features.contains(feature) {
-            continue;
-        }
-        let code = compiled.map(|c| c.feature(place).to_vec()).unwrap_or_default();
-        let (feature, source) = (feature.name.to_owned(), feature.source.to_owned());
-        frames.extend(framed(&Request::Load(Load { feature, source, code })));
-    }
-    frames.extend(requests.iter().flat_map(framed));
-    if leaves {
-        frames.extend(framed(&Request::Bye));
-    }
-    Opening {
-        magic: compiled.map_or(0, |c| c.magic),
-        compiled: compiled.map(|c| c.core().to_vec()).unwrap_or_default(),
-        source: bundle::CORE.as_bytes().to_vec(),
-        frames,
-    }
-}
-
-fn framed(request: &Request) -> Vec<u8> {
-    // What a person can type is far below the limit; more is cut off by the agent as no message.
-    frame(&request.encode()).unwrap_or_default()
-}
-
-fn first_requests(work: &Work) -> Vec<Request> {
-    let modules = (!work.modules.is_empty()).then(|| Request::Loaded(work.modules.clone()));
-    modules.into_iter().chain([request(1, work)]).collect()
-}
-
-fn request(number: u32, work: &Work) -> Request {
-    Request::Eval(Eval {
-        job: number,
-        code: work.code.as_str().into(),
-        name: name_of(number),
-        max: work.max,
-        full: work.full,
-        want_value: work.want_value,
-        console: work.console,
-    })
-}
-
 /// The file name of a job's code in tracebacks.
 pub(crate) fn name_of(job: u32) -> String {
     format!("<spyhole-{job}>")
 }
 
 fn job(work: &Work) -> Job {
-    Job { code: work.code.clone(), abandoned: false, at: None, thread: 0 }
+    let (code, within) = (work.code.clone(), work.within);
+    Job { code, within, abandoned: false, at: None, thread: 0 }
 }
 
 fn running(number: u32, job: &Job) -> Running {

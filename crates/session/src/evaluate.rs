@@ -12,6 +12,7 @@ use spyhole_proc::pidfd::Pidfd;
 use crate::compare;
 use crate::conversation::{Conversation, Hold, Incoming, Last, Work, name_of};
 use crate::model::{Answer, ErrorKind, EvalError, EvalReport, Left, Outcome, Place};
+use crate::place::Within;
 use crate::{Cancel, failure, interpreters, names, received, target::Target};
 
 /// How to reach a process.
@@ -44,6 +45,8 @@ pub struct Request {
     pub full: bool,
     /// Send the value itself where it is plain data.
     pub want_value: bool,
+    /// Where in each process.
+    pub within: Within,
     pub reach: Reach,
 }
 
@@ -55,6 +58,7 @@ impl Request {
             full: self.full,
             want_value: self.want_value,
             console: false,
+            within: self.within,
             modules: names::dotted(&self.code),
         }
     }
@@ -133,6 +137,7 @@ fn once(
 ) -> Vec<Answered> {
     let opened = match &target.process {
         Some(process) => interpreters::choose(target, process).and_then(|chosen| {
+            let chosen = chosen.or_else(|| work.is_of_one_interpreter());
             let hold = Hold::Borrowed(process);
             let last = if chosen.is_some() { Last::Yes } else { Last::IfAlone };
             let interpreter = chosen.unwrap_or_default();
@@ -149,7 +154,8 @@ fn once(
         }
     };
     let asked = Asked { work, request, cancel, answered };
-    if target.interpreter.is_some() || conversation.others().is_empty() {
+    let one = target.interpreter.is_some() || work.is_of_one_interpreter().is_some();
+    if one || conversation.others().is_empty() {
         let mut conversation = conversation;
         let result = asked.collect(&mut conversation, 1);
         return vec![asked.leave(conversation, result)];
@@ -295,7 +301,7 @@ fn collect(
         let now = start.elapsed();
         let asked = cancel.count();
         if ending.is_none() && (now >= request.timeout || asked > 0) {
-            conversation.control(Control::Interrupt { job });
+            conversation.interrupt(job);
             interrupts = asked;
             let at = Instant::now();
             ending = Some(Ending { at, by_user: asked > 0, sought: None, found: false });
@@ -308,7 +314,7 @@ fn collect(
                 ending.sought = Some(Instant::now());
             }
             if ending.found || ending.sought.is_some_and(|at| at.elapsed() >= GRACE) {
-                let error = still_in(conversation, job, request, ending.by_user);
+                let error = still_in(conversation, job, request, ending.by_user, ending.found);
                 result.answer.outcome = Outcome::Error(error);
                 result.answer.duration = start.elapsed();
                 break;
@@ -363,7 +369,17 @@ fn collect(
             }
             Incoming::Event(Event::Loaded { names }) => result.loaded = names,
             Incoming::Event(Event::Refused(refused)) if refused.job == job => {
-                result.answer.outcome = Outcome::Error(failure::refused(&refused.message));
+                if let Some(ending) = ending.filter(|_| refused.misplaced) {
+                    // It was taken back before it began.
+                    let error = match ending.by_user {
+                        true => failure::given_up(None),
+                        false => conversation.why_not_there(request.within, request.timeout),
+                    };
+                    result.answer.outcome = Outcome::Error(error);
+                    result.answer.duration = start.elapsed();
+                    break;
+                }
+                result.answer.outcome = Outcome::Error(failure::refused(&refused));
                 break;
             }
             Incoming::End => {
@@ -398,9 +414,13 @@ fn still_in(
     job: u32,
     request: &Request,
     by_user: bool,
+    found: bool,
 ) -> EvalError {
     if !conversation.is_greeted() && !by_user {
         return conversation.why_unreached(request.timeout);
+    }
+    if request.within.is_of_the_program() && !by_user && !found {
+        return conversation.why_not_there(request.within, request.timeout);
     }
     let unfinished = conversation.unfinished();
     let running = unfinished.iter().find(|r| r.job == job);
@@ -435,7 +455,11 @@ impl Watch {
                     Conversation::open(own, interpreter, &request.reach, None, Last::No)?;
                 Ok((conversation, process))
             };
-            Watched { pid: target.pid, whole: target.interpreter.is_none(), state: open() }
+            Watched {
+                pid: target.pid,
+                whole: target.interpreter.is_none() && request.within == Within::Thread,
+                state: open(),
+            }
         });
         Self { places, request: request.clone(), work: request.work() }
     }
@@ -489,7 +513,13 @@ impl Watched {
             let error = failure::timed_out(asked.request.timeout, at);
             return vec![Answered::failed(conversation.place(), error)];
         }
-        let job = conversation.start(asked.work);
+        let job = match conversation.start(asked.work) {
+            Ok(job) => job,
+            Err(error) => {
+                let place = Place { pid: self.pid, interpreter: 0 };
+                return vec![Answered::failed(place, error)];
+            }
+        };
         let mut results = if self.whole {
             asked.everywhere(conversation, process, job)
         } else {

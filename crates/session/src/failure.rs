@@ -1,8 +1,10 @@
 //! What went wrong, as a model: from an attach, from a traceback, from a clock.
 
+use spyhole_agent::message::Refused;
 use spyhole_attach::AttachError;
 
 use crate::model::{ErrorKind, EvalError, InterpreterRow, Place};
+use crate::place::Within;
 use crate::target::Target;
 
 pub(crate) fn error(kind: ErrorKind, type_name: &str, message: String) -> EvalError {
@@ -132,6 +134,27 @@ pub(crate) fn never_ran(
     failure
 }
 
+/// A place of the program has not let the code in.
+pub(crate) fn not_let_in(
+    place: Place,
+    within: Within,
+    limit: std::time::Duration,
+    facts: &str,
+) -> EvalError {
+    let pid = place.pid;
+    let which = match within {
+        Within::Main => "the main thread",
+        Within::Loop => "the event loop",
+        _ => "the hub",
+    };
+    let facts = if facts.is_empty() { String::new() } else { format!(": {facts}") };
+    let message =
+        format!("{which} of process {pid} has not let the code in within {limit:?}{facts}");
+    let mut failure = error(ErrorKind::Unreachable, "Unreachable", message);
+    failure.hints.push(format!("see what it does with `spyhole stack {pid}`"));
+    failure
+}
+
 /// The user gave up.
 pub(crate) fn given_up(at: Option<(&str, i32)>) -> EvalError {
     let message = match at {
@@ -141,7 +164,11 @@ pub(crate) fn given_up(at: Option<(&str, i32)>) -> EvalError {
     error(ErrorKind::Interrupted, "KeyboardInterrupt", message)
 }
 
-/// The agent did not understand us.
-pub(crate) fn refused(message: &str) -> EvalError {
+/// The agent did not understand us, or the place that was asked for is not there.
+pub(crate) fn refused(refused: &Refused) -> EvalError {
+    let message = &refused.message;
+    if refused.misplaced {
+        return error(ErrorKind::Unreachable, "Unreachable", message.clone());
+    }
     error(ErrorKind::Bug, "Bug", format!("the agent refused: {message}"))
 }

@@ -77,7 +77,7 @@ impl Postmortem {
                 }
                 Incoming::Event(Wire::Refused(refused)) => {
                     conversation.leave();
-                    return Err(failure::refused(&refused.message));
+                    return Err(failure::refused(&refused));
                 }
                 Incoming::Event(_) => {}
                 Incoming::Nothing => return Err(conversation.why_unreached(OPENING)),
@@ -152,7 +152,7 @@ impl Postmortem {
             // A refused completion is no event.
             Wire::Refused(refused) if self.serving == Some(refused.job) => {
                 self.ended(refused.job);
-                let error = failure::refused(&refused.message);
+                let error = failure::refused(&refused);
                 Some(Event::Error { job: refused.job, error })
             }
             _ => None,

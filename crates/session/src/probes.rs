@@ -237,7 +237,7 @@ impl Watched<'_> {
                     return Err(unplaced(place, &kind, message, hints));
                 }
                 Incoming::Event(Event::Refused(refused)) => {
-                    return Err(failure::refused(&refused.message));
+                    return Err(failure::refused(&refused));
                 }
                 Incoming::Event(Event::Probe(probe)) => {
                     placed |= matches!(probe, Probe::Placed { .. });

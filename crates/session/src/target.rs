@@ -7,8 +7,9 @@ use spyhole_proc::pidfd::Pidfd;
 use spyhole_proc::stat;
 use thiserror::Error;
 
-use crate::processes;
+use crate::model::EvalError;
 use crate::socket::Address;
+use crate::{failure, interpreters, processes};
 
 /// What a user wrote for TARGET, parsed but not looked up yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,19 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same process, of which another interpreter is meant; an error if it has none of that number or name.
+    pub fn at(&self, interpreter: &str) -> Result<Self, EvalError> {
+        let process = self.hold_again().map_err(|_| failure::gone(self.pid))?;
+        let meant = Self {
+            pid: self.pid,
+            interpreter: Some(interpreter.to_owned()),
+            cmdline: self.cmdline.clone(),
+            process: None,
+        };
+        interpreters::choose(&meant, &process)?;
+        Ok(Self { process: Some(process), ..meant })
+    }
+
     /// Another hold on the same process.
     pub(crate) fn hold_again(&self) -> io::Result<Pidfd> {
         self.process.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()

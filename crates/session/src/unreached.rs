@@ -9,6 +9,7 @@ use spyhole_proc::pidfd::Pidfd;
 
 use crate::failure;
 use crate::model::{EvalError, InterpreterStacks, Place, StackFrame, ThreadStack};
+use crate::place::Within;
 use crate::snapshot::{self, Options, Pause};
 
 /// The failure of an agent in `place` that did not get the GIL within `limit`.
@@ -21,6 +22,45 @@ pub(crate) fn who_holds(process: &Pidfd, interpreter: i64) -> Option<String> {
     let options = Options { pause: Pause::Nothing, sources: false, locals: None, requests: None };
     let stacks = snapshot::of_process(process, options).ok()?;
     holder(&stacks.interpreters, interpreter).map(told)
+}
+
+/// The failure of code that was to run in a place of the program, and has not been let in within `limit`. `reason`: what
+/// kept it out of the main thread.
+pub(crate) fn why_not_there(
+    process: &Pidfd,
+    place: Place,
+    within: Within,
+    limit: Duration,
+    reason: Option<&str>,
+) -> EvalError {
+    let options = Options { pause: Pause::Nothing, sources: false, locals: None, requests: None };
+    let stacks = snapshot::of_process(process, options).ok();
+    let main = stacks.as_ref().and_then(|stacks| {
+        let mut threads = stacks.interpreters.iter().flat_map(|one| &one.threads);
+        threads.find(|thread| thread.native_id == Some(process.pid))
+    });
+    let mut facts: Vec<String> = main.map(engaged).into_iter().collect();
+    if let Some(reason) = reason.filter(|_| within == Within::Main) {
+        facts.push(reason.to_owned());
+    }
+    failure::not_let_in(place, within, limit, &facts.join("; "))
+}
+
+/// What keeps a thread from doing something else.
+fn engaged(thread: &ThreadStack) -> String {
+    let who = match thread.native_id {
+        Some(tid) => format!("thread {tid}"),
+        None => "the main thread".to_owned(),
+    };
+    let holds = if thread.holds_gil { " and holds the GIL" } else { "" };
+    match (&thread.syscall, thread.frames.first()) {
+        (Some(call), Some(frame)) => {
+            format!("{who} is in `{call}`{holds}, called from {}", at(frame))
+        }
+        (None, Some(frame)) => format!("{who} runs {}{holds}", at(frame)),
+        (Some(call), None) => format!("{who} is in `{call}`{holds}, and runs no Python code"),
+        (None, None) => format!("{who} runs no Python code{holds}"),
+    }
 }
 
 /// Who holds the GIL of an interpreter, or else that of the main one, from which it is entered.

@@ -10,7 +10,7 @@ use crate::watcher::interrupt;
 use crate::{Object, P};
 
 section! {
-unsafe fn none(p: P) -> Object {
+pub(crate) unsafe fn none(p: P) -> Object {
     let none = (*p).functions[Function::_Py_NoneStruct as usize];
     call!(p, Py_IncRef(none));
     none
@@ -18,7 +18,7 @@ unsafe fn none(p: P) -> Object {
 
 /// The page of the agent that a function was made for: its `self` is that page's address.
 #[inline(always)]
-unsafe fn page(own: Object) -> P {
+pub(crate) unsafe fn page(own: Object) -> P {
     let p = here();
     call!(p, PyLong_AsLong(own)) as P
 }
@@ -149,6 +149,8 @@ unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
     while i < ARMED_AT_MOST {
         if (*armed.add(i)).job == 0 {
             (*armed.add(i)).ident = ident;
+            (*armed.add(i)).thread = system(SYS_GETTID, 0, 0, 0, 0, 0, 0) as i32;
+            (*armed.add(i)).raised = 0;
             core::ptr::write_volatile(&raw mut (*armed.add(i)).job, job);
             break;
         }
@@ -224,6 +226,58 @@ unsafe extern "C" fn stub_control(own: Object, callable: Object) -> Object {
     (*p).control = callable;
     if old != 0 {
         call!(p, Py_DecRef(old));
+    }
+    none(p)
+}
+
+/// A reference for somebody who cannot take one: a pending call, or a call that the client makes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_keep(_: Object, thing: Object) -> Object {
+    let p = here();
+    call!(p, Py_IncRef(thing));
+    none(p)
+}
+
+/// Gives that one back.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_drop(_: Object, thing: Object) -> Object {
+    let p = here();
+    call!(p, Py_DecRef(thing));
+    none(p)
+}
+
+/// The main thread shall ask for the truth value of this as soon as it runs bytecode. Nothing can take that back, so
+/// that what is called is CPython's own; it is a pending call without an error, if that value is false.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_queue(_: Object, thing: Object) -> Object {
+    let p = here();
+    let function = (*p).functions[Function::PyObject_IsTrue as usize];
+    let failed = call!(p, Py_AddPendingCall(function, thing) -> i32);
+    call!(p, PyBool_FromLong((failed == 0) as i64))
+}
+
+/// Binds a variable of a frame: (frame, name, value). One step of the interpreter, so that what the frame's thread binds
+/// meanwhile is not taken back.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stub_assign(_: Object, all: Object) -> Object {
+    let p = here();
+    let frame = call!(p, PyTuple_GetItem(all, 0));
+    let name = call!(p, PyTuple_GetItem(all, 1));
+    let value = call!(p, PyTuple_GetItem(all, 2));
+    if frame == 0 || name == 0 || value == 0 {
+        return 0;
+    }
+    let locals = call!(p, PyObject_GetAttrString(frame, &raw const (*p).name_locals));
+    if locals == 0 {
+        return 0;
+    }
+    let failed = call!(p, PyObject_SetItem(locals, name, value) -> i32);
+    call!(p, Py_DecRef(locals));
+    if failed != 0 {
+        return 0;
+    }
+    if (*p).functions[Function::PyFrame_LocalsToFast as usize] != 0 {
+        call!(p, PyFrame_LocalsToFast(frame, 0));
     }
     none(p)
 }

@@ -3,6 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::freezing::{thaw, thaw_child};
 use crate::interpreter::{enter, go_on, guard, leave, leave_for_good, wait_for_its_end};
 use crate::kernel::*;
 use crate::params::*;
@@ -167,6 +168,7 @@ unsafe extern "C" fn stub_forked() {
 }
 
 unsafe fn close_all(p: P) {
+    thaw_child(p);
     // Those of the parent; whoever ends the interpreter here has nobody to wait for.
     word(&raw mut (*p).inside).store(0, Ordering::SeqCst);
     word(&raw mut (*p).present).store(0, Ordering::SeqCst);
@@ -373,6 +375,7 @@ pub(crate) unsafe fn join_spawned(p: P) {
 /// Lets go of all objects; with the GIL. Whether somebody else still holds one of our functions.
 pub(crate) unsafe fn tidy(p: P, namespace: Object) -> bool {
     word(&raw mut (*p).closed).store(1, Ordering::SeqCst);
+    thaw(p);
     if (*p).control != 0 {
         call!(p, Py_DecRef((*p).control));
         (*p).control = 0;
@@ -387,6 +390,14 @@ pub(crate) unsafe fn tidy(p: P, namespace: Object) -> bool {
         // Perhaps by a cycle of garbage.
         call!(p, PyGC_Collect());
         call!(p, PyErr_Clear());
+    }
+    // Perhaps by a thread that is just within one of them, without the GIL: the watcher, which tells something.
+    let mut tries = 200;
+    while tries > 0 && held_elsewhere(p) {
+        let saved = call!(p, PyEval_SaveThread());
+        pause(1000);
+        call!(p, PyEval_RestoreThread(saved));
+        tries -= 1;
     }
     let kept = held_elsewhere(p);
     let objects = &raw mut (*p).objects as *mut Object;

@@ -33,6 +33,7 @@ macro_rules! call {
     (@u64 $e:expr) => { u64 };
 }
 
+mod freezing;
 mod functions;
 mod interpreter;
 mod kernel;

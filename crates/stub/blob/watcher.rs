@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::freezing::{is_late, loosen};
 use crate::interpreter::{enter, enter_watching, go_on, leave, leave_watching};
 use crate::kernel::*;
 use crate::params::*;
@@ -14,6 +15,15 @@ section! {
 unsafe extern "C" fn stub_watcher(p: P) -> u64 {
     let fd = (*p).descriptors[3];
     loop {
+        // A freeze has to end in time, whether somebody says so or not.
+        const LOOK: i64 = 50;
+        while word(&raw mut (*p).freezing.watched).load(Ordering::SeqCst) != 0
+            && !wait_for(fd, POLLIN, LOOK)
+        {
+            if is_late(p) && loosen(p, true) && any_armed(p) {
+                act(p, b'D', 0);
+            }
+        }
         let mut record = [0_u32; 2];
         let mut done = 0;
         while done < 8 {
@@ -29,6 +39,10 @@ unsafe extern "C" fn stub_watcher(p: P) -> u64 {
         if done < 8 {
             word(&raw mut (*p).gone).store(1, Ordering::SeqCst);
             record = [0, 0];
+        }
+        if done == 8 && record[0] as u8 == WATCH_FREEZE {
+            word(&raw mut (*p).freezing.watched).store(record[1], Ordering::SeqCst);
+            continue;
         }
         if done == 8 && record[0] as u8 == OPEN_SESSION {
             open_session(p, fd);
@@ -46,15 +60,16 @@ pub(crate) unsafe fn act(p: P, op: u8, job: u64) {
     if closed.load(Ordering::SeqCst) != 0 || (op == 0 && !any_armed(p)) {
         return;
     }
+    loosen(p, op == 0);
     let held = enter_watching(p);
     if held == 0 {
         return;
     }
     if closed.load(Ordering::SeqCst) == 0 {
-        if op == b'I' || op == 0 {
+        if op == b'I' || op == b'D' || op == 0 {
             interrupt(p, job);
         }
-        if op != b'I' && (*p).control != 0 {
+        if op != b'I' && op != b'D' && (*p).control != 0 {
             let (a, b) = (call!(p, PyLong_FromLong(op as i64)), call!(p, PyLong_FromLong(job as i64)));
             let f: unsafe extern "C" fn(Object, ...) -> Object =
                 core::mem::transmute((*p).functions[Function::PyObject_CallFunctionObjArgs as usize]);
@@ -90,12 +105,14 @@ pub(crate) unsafe fn any_armed(p: P) -> bool {
 /// cannot end between the look and the raise.
 pub(crate) unsafe fn interrupt(p: P, job: u64) {
     let exception = *((*p).functions[Function::PyExc_KeyboardInterrupt as usize] as *const Object);
-    let armed = &raw const (*p).armed as *const Armed;
+    let armed = &raw mut (*p).armed as *mut Armed;
     let mut i = 0;
     while i < ARMED_AT_MOST {
         let one = *armed.add(i);
         if one.job != 0 && (job == 0 || one.job == job) {
             call!(p, PyThreadState_SetAsyncExc(one.ident, exception));
+            // The client may end the thread's wait from here on.
+            word(&raw mut (*armed.add(i)).raised).fetch_add(1, Ordering::SeqCst);
         }
         i += 1;
     }

@@ -35,6 +35,14 @@ const PYTHON: [(&str, u64, u64); METHODS] = [
     ("stub_rest", entry::STUB_REST, METH_O),
     ("stub_guard", entry::STUB_GUARD, METH_NOARGS),
     ("stub_hangup", entry::STUB_HANGUP, METH_NOARGS),
+    ("stub_keep", entry::STUB_KEEP, METH_O),
+    ("stub_drop", entry::STUB_DROP, METH_O),
+    ("stub_queue", entry::STUB_QUEUE, METH_O),
+    ("stub_assign", entry::STUB_ASSIGN, METH_O),
+    ("stub_freeze", entry::STUB_FREEZE, METH_O),
+    ("stub_thaw", entry::STUB_THAW, METH_NOARGS),
+    ("stub_still", entry::STUB_STILL, METH_NOARGS),
+    ("stub_yielded", entry::STUB_YIELDED, METH_NOARGS),
 ];
 
 /// What the client decides about one stub.
@@ -119,6 +127,7 @@ impl Plan {
         }
         page.fork_entry = self.base + entry::STUB_FORKED;
         page.functions = self.functions;
+        page.name_locals = text("f_locals");
         page.name_builtins = text("__builtins__");
         page.name_name = text("__name__");
         page.name_fd = text("stub_fd");
@@ -160,10 +169,21 @@ pub mod field {
 
     pub const STATE: u64 = std::mem::offset_of!(Params, state) as u64;
     pub const ACKNOWLEDGED: u64 = std::mem::offset_of!(Params, acknowledged) as u64;
-    /// How many 32-bit numbers the first fields are.
-    pub const HEAD_WORDS: usize = 11;
     /// How many times a further agent could not be started.
     pub const REFUSED: u64 = std::mem::offset_of!(Params, refused) as u64;
+    /// The table of code that may be interrupted: [`super::params::ARMED_AT_MOST`] entries of so many bytes.
+    pub const ARMED: u64 = std::mem::offset_of!(Params, armed) as u64;
+    pub const ARMED_LENGTH: usize = size_of::<super::params::Armed>();
+    /// Offsets within such an entry.
+    pub mod armed {
+        use crate::params::Armed;
+
+        pub const JOB: usize = std::mem::offset_of!(Armed, job);
+        pub const THREAD: usize = std::mem::offset_of!(Armed, thread);
+        pub const RAISED: usize = std::mem::offset_of!(Armed, raised);
+    }
+    /// How many 32-bit numbers the first fields are.
+    pub const HEAD_WORDS: usize = 11;
     /// Positions among them.
     pub mod head {
         pub const STATE: usize = 0;
@@ -183,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_code_is_small_and_its_entries_lie_in_it() {
-        assert!(CODE.len() < 10_000, "{} bytes", CODE.len());
+        assert!(CODE.len() < 12_000, "{} bytes", CODE.len());
         for (_, offset, _) in PYTHON {
             assert!(offset < CODE.len() as u64);
         }

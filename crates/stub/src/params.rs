@@ -63,6 +63,10 @@ functions! {
     PyObject_CallFunctionObjArgs,
     PyObject_GetAttrString,
     PyCFunction_NewEx,
+    PyObject_IsTrue,
+    PyObject_SetItem,
+    PyTuple_GetItem,
+    Py_AddPendingCall,
     PyThreadState_SetAsyncExc,
     PyThreadState_New,
     PyThreadState_Clear,
@@ -79,15 +83,21 @@ functions! {
     PyEval_InitThreads,
     // from 3.7 on, where interpreters have numbers
     PyInterpreterState_GetID,
+    // up to 3.12, where the dictionary of a frame's variables is a copy
+    PyFrame_LocalsToFast,
 }
 
 /// Those that may be missing: 0 then.
 #[allow(dead_code)]
-pub const OPTIONAL: &[&str] =
-    &["PyEval_ThreadsInitialized", "PyEval_InitThreads", "PyInterpreterState_GetID"];
+pub const OPTIONAL: &[&str] = &[
+    "PyEval_ThreadsInitialized",
+    "PyEval_InitThreads",
+    "PyInterpreterState_GetID",
+    "PyFrame_LocalsToFast",
+];
 
 /// The stub's functions that Python sees, in this order.
-pub const METHODS: usize = 12;
+pub const METHODS: usize = 20;
 
 /// CPython's `PyMethodDef` (Include/methodobject.h).
 #[repr(C)]
@@ -105,6 +115,10 @@ pub struct PyMethodDef {
 pub struct Armed {
     pub job: u64,
     pub ident: u64,
+    /// Native id of that thread.
+    pub thread: i32,
+    /// How often it was interrupted: that is set when the exception is.
+    pub raised: u32,
 }
 
 /// A thread that `stub_spawn` made.
@@ -115,6 +129,38 @@ pub struct Spawned {
     pub callable: u64,
     /// The page of the agent that asked for it.
     pub page: u64,
+}
+
+/// A freeze: where the interpreter keeps what it needs, and what was there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Freezing {
+    pub lock: u32,
+    /// 0: there is none.
+    pub frozen: u32,
+    /// The watcher looks at `deadline`.
+    pub watched: u32,
+    pub unused: u32,
+    /// How long a thread waits before it asks for the GIL, in microseconds.
+    pub interval: u64,
+    /// How often the GIL has changed hands.
+    pub switches: u64,
+    /// The request that it be given up, and what makes the running thread look for requests.
+    pub request: u64,
+    pub breaker: u64,
+    /// 3.13+: where that is in a thread's state, instead of the two.
+    pub in_state: u64,
+    /// The state of the agent's thread.
+    pub state: u64,
+    /// The program's own interval, and ours.
+    pub normal: u64,
+    pub long: u64,
+    /// Milliseconds for a command, and for the wait until it comes.
+    pub limit: u64,
+    /// Nanoseconds of the monotonic clock.
+    pub deadline: u64,
+    /// `switches` when it was asked for.
+    pub seen: u64,
 }
 
 /// A further agent, in another interpreter: it has a page of its own and shares the code of the first one.
@@ -131,6 +177,8 @@ pub struct Session {
 
 /// What the first agent's watcher is told to start a further one: these four numbers follow the record.
 pub const SESSION_WORDS: usize = 4;
+/// First byte of a record that says whether the watcher has to look at the time of a freeze.
+pub const WATCH_FREEZE: u8 = b'F';
 /// First byte of that record.
 pub const OPEN_SESSION: u8 = b'E';
 
@@ -262,6 +310,7 @@ pub struct Params {
     /// Where to pass the client's ends of the channels: the address of a socket, and its length; 0: it takes them.
     pub rendezvous_length: u64,
     pub rendezvous: [u8; 24],
+    pub freezing: Freezing,
     pub watcher: u64,
     pub control: u64,
     pub functions: [u64; FUNCTIONS],
@@ -272,6 +321,7 @@ pub struct Params {
     pub spawned: [Spawned; SPAWNED_AT_MOST],
     pub sessions: [Session; SESSIONS_AT_MOST],
     pub attributes: [u64; 8],
+    pub name_locals: [u8; 16],
     pub name_builtins: [u8; 16],
     pub name_name: [u8; 16],
     pub name_fd: [u8; 16],

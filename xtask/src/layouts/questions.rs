@@ -17,6 +17,8 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("runtime.interpreters", &["offsetof(_PyRuntimeState, interpreters.head)"]),
     ask("runtime.gil_locked", &["offsetof(_PyRuntimeState, ceval.gil.locked)"]),
     ask("runtime.gil_holder", &["offsetof(_PyRuntimeState, ceval.gil.last_holder)"]),
+    ask("runtime.eval_breaker", &["offsetof(_PyRuntimeState, ceval.eval_breaker)"]),
+    ask("runtime.gil_drop_request", &["offsetof(_PyRuntimeState, ceval.gil_drop_request)"]),
     ask("interpreter.next", &["offsetof(PyInterpreterState, next)"]),
     ask("interpreter.id", &["offsetof(PyInterpreterState, id)"]),
     ask(
@@ -36,9 +38,12 @@ pub(super) const QUESTIONS: &[Question] = &[
     ask("interpreter.gil_drop_request", &["offsetof(PyInterpreterState, ceval.gil_drop_request)"]),
     ask("gil.locked", &["offsetof(struct _gil_runtime_state, locked)"]),
     ask("gil.holder", &["offsetof(struct _gil_runtime_state, last_holder)"]),
+    ask("gil.interval", &["offsetof(struct _gil_runtime_state, interval)"]),
+    ask("gil.switches", &["offsetof(struct _gil_runtime_state, switch_number)"]),
     ask("thread.next", &["offsetof(PyThreadState, next)"]),
     ask("thread.interpreter", &["offsetof(PyThreadState, interp)"]),
     ask("thread.ident", &["offsetof(PyThreadState, thread_id)"]),
+    ask("thread.eval_breaker", &["offsetof(PyThreadState, eval_breaker)"]),
     ask("thread.native_id", &["offsetof(PyThreadState, native_thread_id)"]),
     ask(
         "thread.frame",

@@ -6,6 +6,10 @@ def heed(op, job):
     if op == ord('W'):
         need('raised')
         tell(where(job))
+    elif op == ord('C') and 'has_elsewhere' in AGENT:
+        cancel(job)
+    elif op == ord('Q') and 'has_elsewhere' in AGENT:
+        queue(job)
     elif op == ord('T'):
         alive.append(True)
         if not stub_spawn(lambda: take_over(job)):
@@ -20,6 +24,8 @@ def take_over(job):
     if ended:
         return leave()
     mine = claims.pop(job, None)
+    if frozen:
+        abandon_freeze()
     if mine:
         server = stub_tid()
     tell({'ev': 'takeover', 'thread': server})

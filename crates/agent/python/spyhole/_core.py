@@ -29,6 +29,7 @@ VALUES = 100                # of a prompt that are kept
 pid = posix.getpid()
 gone = ended = False        # the client is; so is the session
 lent = AGENT.get('stub_lent', False)    # not the main interpreter: only stayed in while there is something to do
+frozen = False              # seconds in which a command has to come: nobody else runs meanwhile
 future = 0                  # compile() flags that the code asked for
 numbered = 0                # that were shown at a prompt
 server = stub_tid()         # native id of the thread that reads the channel
@@ -36,7 +37,7 @@ alive = [True]              # one entry for each thread of the agent
 unserved = b''              # bytes that were read
 running = {}                # job -> (ident, native id) of the thread that runs it
 claims = {}                 # job -> True: who pops it reads the channel from then on
-captured = {}               # ident of a thread -> job that its text belongs to
+captured = {}               # ident of a thread, or greenlet -> job that its text belongs to
 streams = []                # (name, stand-in) for what was put into sys
 undo = []                   # (what, step): replayed backwards at the end
 kept = []                   # what cannot be undone
@@ -66,6 +67,9 @@ def receive():
         try:
             more = stub_take()
             if more is None:
+                if frozen:
+                    still()
+                    continue
                 if lent:
                     return RESTING
                 more = posix.read(stub_fd, 65536)
@@ -153,12 +157,15 @@ class Stream(object):
     __class__ = property(lambda self: type(self.spyhole[0]))
 
 
+job_here = lambda: captured.get(stub_ident())      # the job whose code runs here
+
+
 def route_of(name):
     def route(text):
         # Whether the text belonged to a job. A child that the program forked
         # has our stand-in, too, and must not speak on the channel.
         try:
-            job = captured.get(stub_ident())
+            job = job_here()
             if job is None or posix.getpid() != pid:
                 return False
         except NameError:           # the agent ended meanwhile
@@ -198,8 +205,8 @@ def put_back(place, name, mine):
 
 # ---- one evaluation
 
-def execute(job):
-    # Below the frame that has the `try`, and armed.
+def prepared(job):
+    # Code objects; the value of the last one counts.
     request = job['request']
     try:
         steps = [compile(request['code'], request['name'], 'eval', future, True)]
@@ -211,8 +218,18 @@ def execute(job):
     refresh_names()
     job['kind'] = 'raised'
     job['since'] = stub_now()
-    for step in steps:
+    return steps
+
+
+def execute(job):
+    # Below the frame that has the `try`, and armed.
+    for step in prepared(job):
         value = eval(step, session)
+    conclude(job, value)
+
+
+def conclude(job, value):
+    request = job['request']
     event = {'ev': 'value', 'job': job['id'], 'duration': stub_now() - job['since'], 'none': value is None,
              'truncated': False, 'has_value': False}
     if request.get('console') and value is not None:
@@ -261,9 +278,11 @@ def armed(job):
     # disarm. Each entry gets further: first the code, then only the disarming.
     if not job['begun']:
         job['begun'] = True
-        stub_arm(job['id'])
+        if 'unarmed' not in job:
+            stub_arm(job['id'])
         attempt(job)
-    stub_disarm(job['id'])
+    if 'unarmed' not in job:
+        stub_disarm(job['id'])
 
 
 def settle(job):
@@ -276,15 +295,31 @@ def settle(job):
 
 
 def op_eval(request):
-    return run_job({'id': request['job'], 'request': request, 'run': execute, 'begun': False, 'event': None,
-                    'kind': 'syntax', 'since': stub_now()})
+    if request.get('place'):
+        need('elsewhere')
+        return elsewhere(request)
+    return run_job(new_job(request, execute))
 
 
 def run_job(job):
+    claims[job['id']] = True
+    carry_out(job)
+    return settled(job)
+
+
+def new_job(request, run):
+    # `run` is what the armed part does.
+    number = request['job']
+    claims[number] = True
+    return {'id': number, 'request': request, 'run': run, 'begun': False, 'event': None, 'kind': 'syntax',
+            'since': stub_now()}
+
+
+def carry_out(job):
     number, ident = job['id'], stub_ident()
     running[number] = ident, stub_tid()
-    captured[ident] = number
-    claims[number] = True
+    unit = job.get('unit', ident)
+    captured[unit] = number
     capture()
     # A second interrupt may land where `settle` goes round and has no `try`,
     # a third one here. They are at least a GIL switch apart.
@@ -300,16 +335,22 @@ def run_job(job):
     exec('', {'__builtins__': names})
     if posix.getpid() != pid:       # the code forked and its child came back
         posix._exit(0)
-    captured.pop(ident, None)
+    captured.pop(unit, None)
     if not captured:
         release()
         if captured:                # another thread began in between
             capture()
+
+
+def settled(job):
+    number = job['id']
     running.pop(number, None)
     mine = claims.pop(number, None)
     if job['event'] is None:
         need('raised')
         job['event'] = raised(job, KeyboardInterrupt(), stub_now() - job['since'])
+    if frozen and not ended:
+        timed(job)
     if not ended:
         tell(job['event'])
     return mine or SUPERSEDED
@@ -322,7 +363,6 @@ def op_load(request):
 
 
 def need(feature):
-    # A file whose run was interrupted is run again the next time.
     load = sources.get(feature)
     if load is not None:
         code = load.get('code') if AGENT.get('stub_compiled') else None
@@ -333,8 +373,6 @@ def need(feature):
     elif 'has_' + feature not in AGENT:
         raise LookupError('feature `%s` was not loaded' % feature)
 
-
-# ---- modules
 
 def op_loaded(request):
     tell({'ev': 'loaded', 'names': [name for name in request['names'] if name in modules]})
@@ -364,7 +402,6 @@ def serve():
 
 
 def control(op, job):
-    # In the stub's watcher thread, while our own may be busy.
     global gone
     try:
         gone = gone or op == 0

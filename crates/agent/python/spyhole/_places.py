@@ -97,10 +97,14 @@ def unit(kind):
 # ---- the loops and hubs of a process
 
 def is_kind(thing, module, name):
+    return is_kind_of(type(thing), module, name)
+
+
+def is_kind_of(type_, module, name):
     # By the names in the method resolution order, which runs no code of the
     # program, as isinstance() would.
     # A type that is still being made has none.
-    for kind in type.__dict__['__mro__'].__get__(type(thing)) or ():
+    for kind in type.__dict__['__mro__'].__get__(type_) or ():
         if kind.__name__ == name and kind.__module__ == module:
             return True
     return False
@@ -108,15 +112,35 @@ def is_kind(thing, module, name):
 
 def everywhere():
     # Every running loop and every hub: [(kind, it)].
-    import gc
     kinds = (('asyncio', 'asyncio.events', 'AbstractEventLoop'), ('gevent', 'gevent.hub', 'Hub'),
              ('eventlet', 'eventlet.hubs.hub', 'BaseHub'))
     kinds = [one for one in kinds if one[1] in sys.modules]
-    found = []
-    for thing in gc.get_objects() if kinds else ():
+    if not kinds:
+        return []
+    had = [name for name in ('gc', 'itertools') if name in sys.modules]
+    import gc
+    import itertools
+    for name in 'gc', 'itertools':
+        if name not in had:
+            del sys.modules[name]
+
+    def everything():
+        # The list is made, used and let go within whatever C code reads this. A
+        # tuple that another thread is just making must have one reference,
+        # its own (Objects/tupleobject.c, _PyTuple_Resize), so that none may be
+        # held while that thread runs.
+        return itertools.chain.from_iterable(itertools.starmap(gc.get_objects, ((),)))
+
+    # By their addresses: the program may have types that cannot be hashed.
+    wanted, (one, two) = {}, itertools.tee(everything())
+    for number, type_ in dict(zip(map(id, map(type, one)), map(type, two))).items():
         for kind, module, name in kinds:
-            if is_kind(thing, module, name):
-                found.append((kind, thing))
+            if is_kind_of(type_, module, name):
+                wanted[number] = kind
+    one, two = itertools.tee(everything())
+    found = list(itertools.compress(one, map(wanted.__contains__, map(id, map(type, two)))))
+    one = two = None
+    found = [(wanted[id(type(thing))], thing) for thing in found]
     return [(kind, thing) for kind, thing in found if kind != 'asyncio' or thing.is_running()]
 
 
@@ -129,10 +153,9 @@ def enter(kind, where, call):
     if kind == 'asyncio':
         where.call_soon_threadsafe(start_task, where, call)
     elif kind == 'gevent':
-        enter_gevent(where, call)
+        call_in_hub(kind, where, start_greenlet, where, call)
     elif kind == 'eventlet':
-        where.schedule_call_global(0, start_greenlet, where.greenlet, call)
-        wake_eventlet(where)
+        call_in_hub(kind, where, start_greenlet, where.greenlet, call)
     else:
         original('_thread', 'start_new_thread')(call, ())
 
@@ -148,11 +171,16 @@ def start_greenlet(parent, call):
     sys.modules['greenlet'].greenlet(call, parent).switch()
 
 
-def enter_gevent(hub, call):
+def call_in_hub(kind, hub, call, *args):
+    # Calls it in the greenlet of the hub itself, where nothing may wait.
+    if kind == 'eventlet':
+        hub.schedule_call_global(0, call, *args)
+        wake_eventlet(hub)
+        return
     loop = hub.loop
     schedule = getattr(loop, 'run_callback_threadsafe', None)
     if schedule is not None:
-        schedule(start_greenlet, hub, call)
+        schedule(call, *args)
         return
     # gevent 1.4 has no such call; its async watcher wakes the loop.
     watcher = loop.async_()
@@ -160,7 +188,7 @@ def enter_gevent(hub, call):
     def woken():
         watcher.stop()
         watcher.close()
-        start_greenlet(hub, call)
+        call(*args)
 
     watcher.start(woken)
     watcher.send()

@@ -197,7 +197,10 @@ def missing_name(error, message, request):
 def longest_dotted(request, name):
     # The longest dotted name of the code that begins with `name`.
     best = name
-    tree = compile(request['code'].strip(), '', 'exec', 0x400, True)
+    try:
+        tree = compile(request['code'].strip(), '', 'exec', 0x400, True)
+    except SyntaxError:             # `await` of a place that has it
+        return best
     nodes = [tree]
     for node in nodes:
         if len(nodes) > 20000:

@@ -9,6 +9,8 @@ from stub import FEATURES, HERE, Session, source
 
 # Events that only what watches tells: a running trace, what keeps exceptions, their debugger.
 OF_WATCHERS = {'probed', 'unplaced', 'hit', 'stats', 'summary', 'note', 'caught', 'kept', 'ask'}
+# Told where code runs in another place, or the interpreter stands still.
+OF_PLACES = {'visit', 'frozen', 'thawed', 'ran'}
 PATH = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'golden', 'messages.txt')
 
 
@@ -27,7 +29,8 @@ class Features(unittest.TestCase):
         # They all run in one namespace.
         owners = {}
         for name in ('core',) + FEATURES + (
-                'sites', 'lines', 'rewrite', 'exchange', 'hits', 'trace', 'kept', 'catch', 'unhandled', 'postmortem'):
+                'sites', 'lines', 'rewrite', 'exchange', 'hits', 'trace', 'kept', 'catch', 'unhandled', 'postmortem',
+                'places', 'elsewhere', 'freeze'):
             for node in ast.parse(source(name)).body:
                 if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                     names = [node.name]
@@ -89,7 +92,7 @@ class Golden(unittest.TestCase):
         session.send(**ast.literal_eval(self.messages['request', 'bye'][0]))
         heard.append(session.receive())
         session.finish()
-        self.assertEqual({event['ev'] for event in heard}, set(examples) - OF_WATCHERS)
+        self.assertEqual({event['ev'] for event in heard}, set(examples) - OF_WATCHERS - OF_PLACES)
         for event in heard:
             self.assertAlike(event, examples[event['ev']], event['ev'])
 

@@ -5,8 +5,14 @@
 pub enum Control {
     /// Raise `KeyboardInterrupt` in the job's thread if the job still runs its code.
     Interrupt { job: u32 },
+    /// Give up the job's wait for its place, or in it.
+    Cancel { job: u32 },
+    /// The main thread runs Python: the job that waits for it becomes a pending call.
+    Queue { job: u32 },
     /// Say where the job is.
     Where { job: u32 },
+    /// The stub's watcher has to look after the time of a freeze, or need not any more.
+    Watch { on: bool },
     /// The job's thread is stuck: let a fresh one serve.
     TakeOver { job: u32 },
 }
@@ -16,7 +22,10 @@ impl Control {
     pub fn encode(self) -> [u8; 8] {
         let (op, job) = match self {
             Control::Interrupt { job } => (b'I', job),
+            Control::Cancel { job } => (b'C', job),
+            Control::Queue { job } => (b'Q', job),
             Control::Where { job } => (b'W', job),
+            Control::Watch { on } => (b'F', on.into()),
             Control::TakeOver { job } => (b'T', job),
         };
         let [a, b, c, d] = job.to_le_bytes();

@@ -2,6 +2,7 @@
 
 use super::caught::{self, Ask, Caught, Kept};
 use super::fields::{Fields, MessageError};
+use super::freeze::Freeze;
 use super::probe::Probe;
 use crate::marshal;
 
@@ -24,6 +25,13 @@ pub enum Event {
         thread: i32,
     },
     Refused(Refused),
+    /// The job waits for the main thread, which has to ask for the truth value of this object.
+    Visit {
+        job: u32,
+        object: u64,
+    },
+    /// Something about an interpreter that stands still.
+    Freeze(Freeze),
     /// Something that a probe has to tell.
     Probe(Probe),
     /// An exception that is kept.
@@ -204,6 +212,8 @@ pub struct Refused {
     /// 0 if it had none.
     pub job: u32,
     pub message: String,
+    /// The place that was asked for is not there, or cannot be entered.
+    pub misplaced: bool,
 }
 
 impl Event {
@@ -229,14 +239,20 @@ impl Event {
             "candidates" => Event::Candidates(candidates(fields("candidates"))?),
             "where" => Event::Where(place(fields("where"))?),
             "takeover" => Event::TakeOver { thread: fields("takeover").number("thread")? },
+            "visit" => {
+                let fields = fields("visit");
+                Event::Visit { job: fields.number("job")?, object: fields.number("object")? }
+            }
             "refused" => {
                 let fields = fields("refused");
                 let job = fields.number("job")?;
-                Event::Refused(Refused { job, message: fields.text("message")? })
+                let misplaced = fields.optional("misplaced").is_some();
+                Event::Refused(Refused { job, message: fields.text("message")?, misplaced })
             }
             name @ ("probed" | "hit" | "note" | "stats" | "summary") => {
                 Event::Probe(Probe::of(name, dict)?)
             }
+            name @ ("frozen" | "thawed" | "ran") => Event::Freeze(Freeze::of(name, dict)?),
             "caught" => Event::Caught(Box::new(caught::caught(fields("caught"))?)),
             "kept" => Event::Kept(caught::kept(fields("kept"))?),
             "ask" => Event::Ask(caught::ask(fields("ask"))?),
@@ -252,11 +268,12 @@ impl Event {
             Event::Output(output) => Some(output.job),
             Event::Value(value) => Some(value.job),
             Event::Raised(raised) => Some(raised.job),
-            Event::Exit { job, .. } => Some(*job),
+            Event::Exit { job, .. } | Event::Visit { job, .. } => Some(*job),
             Event::Candidates(candidates) => Some(candidates.job),
             Event::Where(place) => Some(place.job),
             Event::Refused(refused) => Some(refused.job).filter(|job| *job != 0),
             Event::Probe(probe) => Some(probe.job()),
+            Event::Freeze(freeze) => Some(freeze.job()).filter(|job| *job != 0),
             Event::Caught(caught) => Some(caught.job),
             Event::Kept(kept) => Some(kept.job),
             Event::Ask(ask) => Some(ask.job),
@@ -271,9 +288,12 @@ impl Event {
     /// Whether its job goes on after it.
     pub fn kind(&self) -> EventKind {
         match self {
-            Event::Output(_) | Event::Where(_) | Event::Probe(_) | Event::Caught(_) => {
-                EventKind::Progress
-            }
+            Event::Output(_)
+            | Event::Where(_)
+            | Event::Visit { .. }
+            | Event::Probe(_)
+            | Event::Freeze(Freeze::Ran { .. })
+            | Event::Caught(_) => EventKind::Progress,
             Event::Hello(_)
             | Event::Loaded { .. }
             | Event::TakeOver { .. }

@@ -10,6 +10,12 @@ pub enum Request {
     Complete(Complete),
     About(About),
     Load(Load),
+    /// The interpreter shall stand still between commands, each of which has to come and to end within so many seconds;
+    /// `None`: it shall go on.
+    Freeze {
+        job: u32,
+        limit: Option<(f64, GilWords)>,
+    },
     /// Which of these dotted names are loaded modules?
     Loaded(Vec<String>),
     /// Tell of each passing of a function or a line.
@@ -140,6 +146,61 @@ pub struct Eval {
     pub want_value: bool,
     /// Bind `_`, and let `exit()` end the session.
     pub console: bool,
+    pub place: Placement,
+}
+
+/// Where code runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// In the agent's own thread.
+    #[default]
+    Thread,
+    /// In the main thread, between two bytecodes or over the call in which it is blocked.
+    Main,
+    /// In the asyncio loop that runs.
+    Loop,
+    /// In a greenlet of the hub of gevent or eventlet.
+    Hub,
+    /// In the agent's own thread, with the variables of a frame.
+    Frame {
+        /// `pthread_self()` of its thread.
+        ident: u64,
+        /// 0 is the innermost one.
+        number: u32,
+        /// Native id of its thread.
+        native: i32,
+    },
+}
+
+impl Placement {
+    fn value(self) -> Value {
+        match self {
+            Self::Thread => Value::None,
+            Self::Main => Value::List(vec!["main".into()]),
+            Self::Loop => Value::List(vec!["loop".into()]),
+            Self::Hub => Value::List(vec!["hub".into()]),
+            Self::Frame { ident, number, native } => Value::List(vec![
+                "frame".into(),
+                i64::try_from(ident).unwrap_or(i64::MAX).into(),
+                i64::from(number).into(),
+                i64::from(native).into(),
+            ]),
+        }
+    }
+}
+
+/// Addresses of what an interpreter keeps of its GIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GilWords {
+    /// How long a thread waits before it asks for it.
+    pub interval: u64,
+    /// How often it has changed hands.
+    pub switches: u64,
+    /// That somebody asks for it, and what makes the running thread look.
+    pub request: u64,
+    pub breaker: u64,
+    /// Where that is in a thread's state, instead of the two; 0: it is not.
+    pub in_state: u64,
 }
 
 /// Candidates for the dotted name at the end of a text.
@@ -186,6 +247,7 @@ impl Request {
                 ("full", eval.full.into()),
                 ("want_value", eval.want_value.into()),
                 ("console", eval.console.into()),
+                ("place", eval.place.value()),
             ],
             Request::Complete(complete) => vec![
                 ("op", "complete".into()),
@@ -204,6 +266,18 @@ impl Request {
                 ("source", load.source.as_str().into()),
                 ("code", Value::Bytes(load.code.clone())),
             ],
+            Request::Freeze { job, limit } => {
+                let number = |number: u64| Value::from(i64::try_from(number).unwrap_or(0));
+                let words = limit.map(|(_, words)| {
+                    [words.interval, words.switches, words.request, words.breaker, words.in_state]
+                });
+                vec![
+                    ("op", "freeze".into()),
+                    ("job", i64::from(*job).into()),
+                    ("limit", limit.map_or(Value::None, |(limit, _)| limit.into())),
+                    ("words", Value::List(words.into_iter().flatten().map(number).collect())),
+                ]
+            }
             Request::Loaded(names) => {
                 let names = names.iter().map(|name| name.as_str().into()).collect();
                 vec![("op", "loaded".into()), ("names", Value::List(names))]

@@ -7,21 +7,26 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 use spyhole_session::Cancel;
 use spyhole_session::console::{Console as Session, Hello};
+use spyhole_session::evaluate::Reach;
+use spyhole_session::model::EvalError;
+use spyhole_session::place::Within;
 use spyhole_session::snapshot::{self, Look, Options, Pause};
 use spyhole_session::target::{self, Spec, Target};
 
 use super::{Outcome, questions};
 use crate::arguments::Entry;
+use crate::console::commands::freeze_limit;
 use crate::console::conversation::Conversation;
 use crate::console::editor::Editor;
 use crate::console::history;
 use crate::console::plain::{PlainEditor, StandardInput};
 use crate::console::rich::{Keys, RichEditor};
-use crate::console::shell::{Ended, LEAVING, Outside, Shell};
+use crate::console::shell::{Ended, LEAVING, Outside, Shell, frozen, locked};
 use crate::failure::{Failure, Kind};
 use crate::views::escape::flat;
 use crate::views::leaving;
@@ -38,9 +43,11 @@ use crate::{audit, interrupt};
                   lines are read and only results are printed. In a process with several interpreters you are asked for one, \
                   unless PID/INTERP names it; from a pipe it is the main one. HOST:PORT and unix:PATH name a prompt that an application \
                   has left open (`spyhole.backdoor`, eventlet's backdoor, any code.InteractiveConsole on a socket).",
-    after_help = "Level: Ask. The code runs in a thread of its own inside the process, while the program goes on.\n\n\
+    after_help = "Level: Ask; with --freeze: Stop. The code runs in a thread of its own inside the process, while the program \
+                  goes on, or (--freeze) stands still between commands.\n\n\
                   Examples:\n  \
                   spyhole console 4123\n  \
+                  spyhole console 4123 --freeze\n  \
                   spyhole console 4123/1\n  \
                   spyhole console manage.py\n  \
                   spyhole console 4123 --no-history\n  \
@@ -52,6 +59,14 @@ use crate::{audit, interrupt};
 pub(crate) struct Console {
     /// PID, PID/INTERP, a part of a command line, HOST:PORT or unix:PATH (see `spyhole help targets`)
     target: String,
+    /// Where code runs: thread, main, loop, hub, frame:TID[:N] (see `spyhole help places`)
+    #[arg(long = "in", value_name = "PLACE", default_value = "thread")]
+    within: Within,
+    /// Let the whole interpreter stand still between your commands; it goes on when none comes for that long, when a command
+    /// takes longer, and when you leave or are gone
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "10s",
+          value_parser = freeze_limit)]
+    freeze: Option<Duration>,
     /// The token for HOST:PORT, if it asks for one: the first line of this file
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -87,13 +102,20 @@ impl Console {
         let cancel = interrupt::listen_for_conversation(&end)?;
         audit::record(audit::Entry {
             pids: &[target.pid],
-            level: "ask",
+            level: if self.freeze.is_some() { "stop" } else { "ask" },
             command: "console",
             code: None,
         });
-        let session = Session::open(&target, &self.entry.reach())
+        let mut session = Session::open(&target, &self.entry.reach())
             .map_err(|error| Failure::of_process(target.pid, &error))?;
+        session.set_place(self.within);
+        if let Some(limit) = self.freeze {
+            session.freeze_now(limit).map_err(|error| Failure::of_process(target.pid, &error))?;
+        }
         terminal.talk(&banner(session.hello()));
+        if let Some(limit) = self.freeze {
+            terminal.talk(&Text::of(frozen(limit)));
+        }
         if terminal.is_verbose() {
             let hello = session.hello();
             terminal.talk(&Text::of(format!(
@@ -102,15 +124,19 @@ impl Console {
             )));
         }
 
-        let hello = session.hello().clone();
-        let interpreter = session.hello().interpreter;
         let conversation = Arc::new(Mutex::new(session));
         let mut editor = self.editor(terminal, &conversation, &target.cmdline, end, &cancel)?;
-        let outside = Process { target: Rc::clone(&target), hello, width: terminal.width() };
+        let outside = Process {
+            target: Rc::clone(&target),
+            session: Arc::clone(&conversation),
+            reach: self.entry.reach(),
+            width: terminal.width(),
+        };
         let shell =
             Shell::new(Arc::clone(&conversation), terminal.clone(), cancel).with_outside(outside);
         let ended = shell.run(editor.as_mut());
         drop((editor, shell));
+        let interpreter = locked(&conversation).hello().interpreter;
         // Whatever ended the talk, the process is left, and how it was left is said.
         if let Some(conversation) = Arc::into_inner(conversation) {
             let session = conversation.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -173,13 +199,15 @@ impl Console {
 /// The process as it is seen from outside.
 struct Process {
     target: Rc<Target>,
-    hello: Hello,
+    session: Arc<Mutex<Session>>,
+    reach: Reach,
     width: Option<usize>,
 }
 
 impl Outside for Process {
     fn whereabouts(&self) -> Text {
-        let hello = &self.hello;
+        let session = locked(&self.session);
+        let hello = session.hello();
         let mut text = Text::new();
         text.line(format!("process      {} ({})", hello.pid, flat(&self.target.cmdline.join(" "))));
         text.line(format!("python       {} ({})", flat(&hello.python), flat(&hello.executable)));
@@ -187,6 +215,17 @@ impl Outside for Process {
         text.line(format!("place        {} (native thread {})", flat(&hello.place), hello.thread));
         text.line(format!("door         {}", hello.door));
         text
+    }
+
+    fn enter(&self, interpreter: &str) -> Result<Text, Failure> {
+        let failed = |error: EvalError| Failure::of_process(self.target.pid, &error);
+        let target = self.target.at(interpreter).map_err(failed)?;
+        let session = Session::open(&target, &self.reach).map_err(failed)?;
+        let entered = banner(session.hello());
+        let before = std::mem::replace(&mut *locked(&self.session), session);
+        let mut text = leaving::closing(target.pid, &before.close());
+        text.append(entered);
+        Ok(text)
     }
 
     fn stacks(&self) -> Result<Text, Failure> {

@@ -9,6 +9,7 @@ use clap::Args;
 use spyhole_session::Cancel;
 use spyhole_session::evaluate::{self, Request, Watch};
 use spyhole_session::model::{Answer, ErrorKind, EvalReport, Outcome as Answered};
+use spyhole_session::place::Within;
 use spyhole_session::target::{self, Target};
 
 use super::{Outcome, questions, rounds};
@@ -45,6 +46,9 @@ pub(crate) struct Eval {
     /// Read the code from a file; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Where: thread, main, loop, hub, frame:TID[:N] (see `spyhole help places`)
+    #[arg(long = "in", value_name = "PLACE", default_value = "thread")]
+    within: Within,
     /// How long the code may take: 250ms, 30s, 10m
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
@@ -105,6 +109,7 @@ impl Eval {
             max: self.max,
             full: self.full,
             want_value: self.json,
+            within: self.within,
             reach,
         };
         match self.watch {

@@ -9,9 +9,10 @@ use crate::views::terminal::Terminal;
 use crate::views::text::Text;
 
 /// Topic, what it is about, its text.
-const TOPICS: [(&str, &str, &str); 7] = [
+const TOPICS: [(&str, &str, &str); 8] = [
     ("targets", "how processes are named", include_str!("help/targets.txt")),
     ("doors", "how a process is entered", include_str!("help/doors.txt")),
+    ("places", "where in a process code runs", include_str!("help/places.txt")),
     ("ptrace", "the permission that is needed", include_str!("help/ptrace.txt")),
     ("containers", "Docker, Kubernetes and the like", include_str!("help/containers.txt")),
     ("opt-out", "processes that nobody is to enter", include_str!("help/opt-out.txt")),
@@ -19,10 +20,10 @@ const TOPICS: [(&str, &str, &str); 7] = [
     ("exit-codes", "what the exit code says", include_str!("help/exit-codes.txt")),
 ];
 
-/// Explain a topic: targets, doors, ptrace, containers, opt-out, traces, exit-codes, or a command
+/// Explain a topic: targets, doors, places, ptrace, containers, opt-out, traces, exit-codes, or a command
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Explain a topic (targets, doors, ptrace, containers, opt-out, traces, exit-codes), or a command.",
+    long_about = "Explain a topic (targets, doors, places, ptrace, containers, opt-out, traces, exit-codes), or a command.",
     after_help = "Level: none. No process is touched.\n\n\
                   Examples:\n  spyhole help targets\n  spyhole help exit-codes\n  spyhole help eval"
 )]

@@ -1,12 +1,25 @@
 //! What can be asked at the prompt that is no Python: `:help` and the like, `name?` and `name??`.
 
+use std::time::Duration;
+
+use spyhole_session::freezing::{LONGEST, SHORTEST, USUAL};
+
+use crate::duration;
 use crate::failure::{Failure, Kind};
 
 /// A command with what it takes and what it does, as `:help` lists them.
-pub(crate) const ALL: [(&str, &str, &str); 10] = [
+pub(crate) const ALL: [(&str, &str, &str); 14] = [
     (":where", "", "which process, interpreter and door this is"),
     (":stack", "", "what each thread of the process does, read from outside"),
     (":jobs", "", "lists code that is still running in the process"),
+    (":in", "PLACE", "runs code there from now on: thread, main, loop, hub, frame:TID[:N]"),
+    (":interp", "NUMBER|NAME", "goes on in another interpreter of the process"),
+    (
+        ":freeze",
+        "[DURATION]",
+        "lets the program stand still between commands; it goes on when none comes for 10 s",
+    ),
+    (":thaw", "", "lets the program go on"),
     (":time", "CODE", "runs it, and tells how long it took"),
     (":full", "CODE", "runs it, and shows its value whole"),
     (":load", "FILE", "runs the code of a file on this side"),
@@ -25,6 +38,10 @@ pub(crate) enum Command {
     Where,
     Stack,
     Jobs,
+    In(String),
+    Interp(String),
+    Freeze(Duration),
+    Thaw,
     Time(String),
     Full(String),
     Load(String),
@@ -73,6 +90,14 @@ fn named(word: &str, rest: &str) -> Result<Command, Failure> {
         ":where" => Command::Where,
         ":stack" => Command::Stack,
         ":jobs" => Command::Jobs,
+        ":in" => Command::In(rest),
+        ":interp" => Command::Interp(rest),
+        ":freeze" if rest.is_empty() => Command::Freeze(USUAL),
+        ":freeze" => Command::Freeze(
+            freeze_limit(&rest)
+                .map_err(|told| Failure::new(Kind::Usage, told).hint(":freeze 30s"))?,
+        ),
+        ":thaw" => Command::Thaw,
         ":time" => Command::Time(rest),
         ":full" => Command::Full(rest),
         ":load" => Command::Load(rest),
@@ -81,6 +106,15 @@ fn named(word: &str, rest: &str) -> Result<Command, Failure> {
         ":quit" => Command::Quit,
         _ => Command::Help,
     })
+}
+
+/// For how long a program may be made to wait for a command.
+pub(crate) fn freeze_limit(text: &str) -> Result<Duration, String> {
+    match duration::parse(text) {
+        Ok(limit) if (SHORTEST..=LONGEST).contains(&limit) => Ok(limit),
+        Ok(_) => Err(format!("a program is frozen for {SHORTEST:?} to {LONGEST:?}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What the end of a line that is a command could become: where that begins, and the candidates with their kinds.
@@ -130,17 +164,17 @@ fn files(begun: &str) -> (usize, Vec<(String, &'static str)>) {
 pub(crate) fn help() -> String {
     let mut text = String::from(
         "Code runs inside the process; names are those of `__main__`, loaded modules, builtins.\n\
-         \x20 Ctrl-C         interrupts the code that runs; at the prompt it clears the line\n\
-         \x20 Ctrl-D         leaves (also :quit, exit(), quit()); the program goes on\n\
-         \x20 Ctrl-R         searches the history; a line that begins with a space is not kept in it\n\
-         \x20 Tab            completes names, attributes, keys, modules, paths and commands\n\
-         \x20 Alt-Enter      begins a new line\n\
-         \x20 name? name??   what it is, with its signature and documentation; with its source\n\
-         \x20 _ __ _1 _2     the last value, the one before; the first, the second, of a hundred\n",
+         \x20 Ctrl-C             interrupts the code that runs; at the prompt it clears the line\n\
+         \x20 Ctrl-D             leaves (also :quit, exit(), quit()); the program goes on\n\
+         \x20 Ctrl-R             searches the history; a line that begins with a space is not kept in it\n\
+         \x20 Tab                completes names, attributes, keys, modules, paths and commands\n\
+         \x20 Alt-Enter          begins a new line\n\
+         \x20 name? name??       what it is, with its signature and documentation; with its source\n\
+         \x20 _ __ _1 _2         the last value, the one before; the first, the second, of a hundred\n",
     );
     for (name, takes, does) in ALL {
         let call = format!("{name} {takes}");
-        text.push_str(&format!("  {call:<14} {does}\n"));
+        text.push_str(&format!("  {call:<18} {does}\n"));
     }
     text
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use spyhole_session::console::{Console, Event};
 use spyhole_session::model::{Candidate, Running};
+use spyhole_session::place::Within;
 
 use super::lexer;
 
@@ -43,6 +44,22 @@ pub(crate) trait Conversation: Send {
         None
     }
 
+    /// Where code runs from now on; `false`: the other side knows no places.
+    fn set_place(&mut self, _within: Within) -> bool {
+        false
+    }
+
+    /// The program shall stand still between commands, or (`None`) go on; answered as code is. `None`: the other side
+    /// cannot.
+    fn freeze(&mut self, _limit: Option<Duration>) -> Option<u32> {
+        None
+    }
+
+    /// How long it will stand still if no command comes.
+    fn frozen(&self) -> Option<Duration> {
+        None
+    }
+
     fn wants(&self) -> Wants {
         Wants::Code
     }
@@ -67,6 +84,19 @@ impl Conversation for Console {
 
     fn about(&mut self, name: &str, source: bool) -> Option<u32> {
         Some(Console::about(self, name, source))
+    }
+
+    fn set_place(&mut self, within: Within) -> bool {
+        Console::set_place(self, within);
+        true
+    }
+
+    fn freeze(&mut self, limit: Option<Duration>) -> Option<u32> {
+        Some(Console::freeze(self, limit))
+    }
+
+    fn frozen(&self) -> Option<Duration> {
+        Console::frozen(self)
     }
 
     fn next(&mut self, patience: Duration) -> Option<Event> {

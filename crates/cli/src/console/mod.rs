@@ -1,6 +1,6 @@
 //! The interactive prompt.
 
-mod commands;
+pub(crate) mod commands;
 pub(crate) mod conversation;
 pub(crate) mod debugger;
 pub(crate) mod distant;

@@ -39,6 +39,8 @@ const LATE_LIMIT: usize = 256;
 /// What Tab inserts where there is nothing to complete.
 pub(super) const INDENT: &str = "    ";
 
+type Tick = Arc<dyn Fn() + Send + Sync>;
+
 pub(crate) struct RichEditor<Talk> {
     reedline: Reedline,
     conversation: Arc<Mutex<Talk>>,
@@ -48,6 +50,8 @@ pub(crate) struct RichEditor<Talk> {
     /// An event that the listener took and that the shell must see.
     last: Arc<Mutex<Option<Event>>>,
     terminal: Terminal,
+    /// Has the prompt drawn anew, with the time that is left.
+    tick: Tick,
 }
 
 impl<Talk: Conversation + 'static> RichEditor<Talk> {
@@ -85,7 +89,10 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
         if let Ok(history) = history {
             reedline = reedline.with_history(Box::new(history));
         }
+        let repaint = reedline.repaint_signal();
+        let tick: Tick = Arc::new(move || repaint.request_repaint());
         Self {
+            tick,
             reedline,
             conversation: Arc::clone(conversation),
             late,
@@ -101,11 +108,17 @@ impl<Talk: Conversation + 'static> RichEditor<Talk> {
         let (conversation, late_lines) = (Arc::clone(&self.conversation), self.late.clone());
         let (reading, end, last) =
             (Arc::clone(reading), Arc::clone(&self.end), Arc::clone(&self.last));
-        let terminal = self.terminal.clone();
+        let (terminal, tick) = (self.terminal.clone(), Arc::clone(&self.tick));
+        let mut shown = None;
         std::thread::Builder::new().name("late output".to_owned()).spawn(move || {
             while reading.load(Ordering::SeqCst) {
                 let event = locked(&conversation).next(Duration::ZERO);
                 let Some(event) = event else {
+                    let left = locked(&conversation).frozen().map(|left| left.as_secs());
+                    if left != shown {
+                        shown = left;
+                        tick();
+                    }
                     std::thread::park_timeout(LISTENING);
                     continue;
                 };
@@ -136,7 +149,8 @@ impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
         self.one_line.store(wants != Wants::Code, Ordering::SeqCst);
         let reading = Arc::new(AtomicBool::new(true));
         let listener = self.listen(&reading).map_err(failed)?;
-        let signal = self.reedline.read_line(&PythonPrompt(wants));
+        let prompt = PythonPrompt { wants, conversation: Arc::clone(&self.conversation) };
+        let signal = self.reedline.read_line(&prompt);
         reading.store(false, Ordering::SeqCst);
         listener.thread().unpark();
         let _ = listener.join();
@@ -164,9 +178,12 @@ impl<Talk: Conversation + 'static> Editor for RichEditor<Talk> {
     }
 }
 
-struct PythonPrompt(Wants);
+struct PythonPrompt<Talk> {
+    wants: Wants,
+    conversation: Arc<Mutex<Talk>>,
+}
 
-impl Prompt for PythonPrompt {
+impl<Talk: Conversation> Prompt for PythonPrompt<Talk> {
     fn render_prompt_left(&self) -> Cow<'_, str> {
         Cow::Borrowed("")
     }
@@ -176,8 +193,11 @@ impl Prompt for PythonPrompt {
     }
 
     fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed(match self.0 {
-            Wants::Code => ">>> ",
+        Cow::Borrowed(match self.wants {
+            Wants::Code => match locked(&self.conversation).frozen() {
+                Some(left) => return Cow::Owned(frozen_prompt(left)),
+                None => ">>> ",
+            },
             Wants::More => "... ",
             Wants::Command => PROMPT,
             // The question stands above it.
@@ -196,6 +216,11 @@ impl Prompt for PythonPrompt {
         };
         Cow::Owned(format!("({found}search: {}) ", search.term))
     }
+}
+
+/// With the time that is left for a command.
+pub(super) fn frozen_prompt(left: Duration) -> String {
+    format!("frozen {}s >>> ", left.as_secs_f64().ceil())
 }
 
 /// Enter runs what is complete, and otherwise begins a new line.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use spyhole_session::Cancel;
 use spyhole_session::console::Event;
+use spyhole_session::freezing::Thaw;
 use spyhole_session::model::EvalError;
+use spyhole_session::place::Within;
 
 use super::commands::{self, Command};
 use super::conversation::{Conversation, Wants};
@@ -43,6 +45,8 @@ pub(crate) trait Outside {
     /// Which one it is, and how it was entered.
     fn whereabouts(&self) -> Text;
     fn stacks(&self) -> Result<Text, Failure>;
+    /// Goes into another interpreter of the process, and out of the one where the talk was; tells of both.
+    fn enter(&self, interpreter: &str) -> Result<Text, Failure>;
 }
 
 /// What came of one thing that was shown.
@@ -166,6 +170,21 @@ impl<Talk: Conversation> Shell<Talk> {
                     None => Err(not_here()),
                 }
             }
+            Command::In(place) => match place.parse::<Within>() {
+                Ok(within) => match locked(&self.conversation).set_place(within) {
+                    true => {
+                        self.terminal.talk(&Text::of(format!("code runs in place {within} now\n")));
+                        Ok(())
+                    }
+                    false => Err(not_here()),
+                },
+                Err(message) => Err(Failure::new(Kind::Usage, message).hint("spyhole help places")),
+            },
+            Command::Interp(name) => {
+                self.outside().and_then(|it| it.enter(&name)).map(|text| self.terminal.talk(&text))
+            }
+            Command::Freeze(limit) => return self.freeze(Some(limit)),
+            Command::Thaw => return self.freeze(None),
             Command::Time(code) => {
                 let begun = Instant::now();
                 let waited = self.evaluate_timed(&code, false)?;
@@ -194,6 +213,17 @@ impl<Talk: Conversation> Shell<Talk> {
             self.terminal.talk(&failure.text());
         }
         Ok(None)
+    }
+
+    fn freeze(&self, limit: Option<Duration>) -> Result<Option<Ended>, OutputError> {
+        let job = locked(&self.conversation).freeze(limit);
+        match job {
+            Some(job) => self.wait(job).map(|waited| waited.over),
+            None => {
+                self.terminal.talk(&not_here().text());
+                Ok(None)
+            }
+        }
     }
 
     fn outside(&self) -> Result<&dyn Outside, Failure> {
@@ -313,6 +343,15 @@ impl<Talk: Conversation> Shell<Talk> {
                 self.terminal.talk(&error_text(&error));
                 return Ok(Shown::Done(duration, false));
             }
+            Event::Frozen { limit, .. } => {
+                self.terminal.talk(&Text::of(frozen(limit)));
+                return Ok(Shown::Done(Duration::ZERO, false));
+            }
+            Event::Thawed { reason, .. } => {
+                self.terminal.talk(&Text::of(thawed(reason)));
+                return Ok(Shown::Done(Duration::ZERO, false));
+            }
+            Event::Ran { duration, .. } => self.terminal.talk(&Text::of(ran(duration))),
             Event::Exit => return Ok(Shown::Over(Ended::Left)),
             Event::Gone { reason } => return Ok(Shown::Over(Ended::Gone(reason))),
         }
@@ -322,6 +361,28 @@ impl<Talk: Conversation> Shell<Talk> {
 
 fn not_here() -> Failure {
     Failure::new(Kind::Failed, "a prompt on a socket tells nothing but what its code prints")
+}
+
+/// What the program does, while a prompt is open.
+pub(crate) fn frozen(limit: Duration) -> String {
+    format!(
+        "the program stands still; it goes on after {limit:?} without a command, or with :thaw\n"
+    )
+}
+
+fn thawed(reason: Thaw) -> &'static str {
+    match reason {
+        Thaw::Asked => "the program goes on\n",
+        Thaw::Idle => "the program goes on: no command came in time; :freeze stops it again\n",
+        Thaw::Late => "the program goes on: the command took too long; :freeze stops it again\n",
+        Thaw::Abandoned => {
+            "the program goes on, since the code that still runs may wait for it; :freeze stops it again\n"
+        }
+    }
+}
+
+fn ran(duration: Duration) -> String {
+    format!("the command let the program run meanwhile, for at most {duration:.1?}\n")
 }
 
 fn error_text(error: &EvalError) -> Text {
@@ -336,10 +397,17 @@ fn error_text(error: &EvalError) -> Text {
 
 /// How the event of a job looks that is not the present one.
 pub(crate) fn late(event: &Event, present: Option<u32>) -> Option<Text> {
+    // Nobody asked for it.
+    if let Event::Thawed { job: 0, reason } = event {
+        return Some(Text::of(thawed(*reason)));
+    }
     let (job, lines) = match event {
         Event::Output { job, text, .. } => (*job, text.clone()),
         Event::Value { job, value, .. } => (*job, format!("ended: {}", value.repr)),
         Event::Error { job, error, .. } => (*job, format!("ended: {}", traceback::headline(error))),
+        Event::Ran { job, duration } => (*job, ran(*duration)),
+        Event::Thawed { job, reason } => (*job, thawed(*reason).to_owned()),
+        Event::Frozen { job, limit } => (*job, frozen(*limit)),
         Event::Exit | Event::Gone { .. } => return None,
     };
     if present == Some(job) {

@@ -202,11 +202,15 @@ pub struct DropRequest {
     pub gil_drop_request: u64,
 }
 
-/// Offsets of the GIL's two words from where [`Gil`] says that it is.
+/// Offsets of the GIL's words from where [`Gil`] says that it is.
 #[derive(Clone, Copy, Debug)]
 pub struct GilWords {
     pub locked: u64,
     pub holder: u64,
+    /// How long a thread waits before it asks for it.
+    pub interval: u64,
+    /// How often it has changed hands.
+    pub switches: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -214,6 +218,8 @@ pub struct Thread {
     pub next: u64,
     pub interpreter: u64,
     pub ident: u64,
+    /// Where the thread that runs is asked to look up from its work.
+    pub eval_breaker: Option<u64>,
     /// Without it the number is found in what `ident` points to, the C library's thread descriptor.
     pub native_id: Option<u64>,
     pub frame: u64,
@@ -327,6 +333,8 @@ pub struct Layout {
     pub runtime_interpreters: Option<u64>,
     pub interpreter: Interpreter,
     pub gil: Option<GilWords>,
+    /// Where that is asked for which all interpreters share.
+    pub runtime_drop_request: Option<DropRequest>,
     pub thread: Thread,
     pub frame: Frame,
     pub operands: Operands,
@@ -377,13 +385,28 @@ impl Layout {
     fn build(version: Version, n: &Numbers, shape: Shape) -> Result<Self, LayoutError> {
         let gil = match shape.gil {
             Gil::CurrentThread => None,
-            Gil::Runtime => Some(GilWords {
-                locked: n.get("runtime.gil_locked")?,
-                holder: n.get("runtime.gil_holder")?,
-            }),
-            Gil::Interpreter => {
-                Some(GilWords { locked: n.get("gil.locked")?, holder: n.get("gil.holder")? })
+            Gil::Runtime => {
+                let locked = n.get("runtime.gil_locked")?;
+                let start = locked.wrapping_sub(n.get("gil.locked")?);
+                Some(GilWords {
+                    locked,
+                    holder: n.get("runtime.gil_holder")?,
+                    interval: start.wrapping_add(n.get("gil.interval")?),
+                    switches: start.wrapping_add(n.get("gil.switches")?),
+                })
             }
+            Gil::Interpreter => Some(GilWords {
+                locked: n.get("gil.locked")?,
+                holder: n.get("gil.holder")?,
+                interval: n.get("gil.interval")?,
+                switches: n.get("gil.switches")?,
+            }),
+        };
+        let drop_request = |breaker: &str, request: &str| match (n.find(breaker), n.find(request)) {
+            (Some(eval_breaker), Some(gil_drop_request)) => {
+                Some(DropRequest { eval_breaker, gil_drop_request })
+            }
+            _ => None,
         };
         let variables = match n.find("code.all_locals") {
             Some(names) => Variables::Together { names, kinds: n.get("code.kinds")? },
@@ -403,21 +426,18 @@ impl Layout {
                 threads: n.get("interpreter.threads")?,
                 modules: n.get("interpreter.modules")?,
                 gil: n.find("interpreter.gil"),
-                drop_request: match (
-                    n.find("interpreter.eval_breaker"),
-                    n.find("interpreter.gil_drop_request"),
-                ) {
-                    (Some(eval_breaker), Some(gil_drop_request)) => {
-                        Some(DropRequest { eval_breaker, gil_drop_request })
-                    }
-                    _ => None,
-                },
+                drop_request: drop_request(
+                    "interpreter.eval_breaker",
+                    "interpreter.gil_drop_request",
+                ),
             },
             gil,
+            runtime_drop_request: drop_request("runtime.eval_breaker", "runtime.gil_drop_request"),
             thread: Thread {
                 next: n.get("thread.next")?,
                 interpreter: n.get("thread.interpreter")?,
                 ident: n.get("thread.ident")?,
+                eval_breaker: n.find("thread.eval_breaker"),
                 native_id: n.find("thread.native_id"),
                 frame: n.get("thread.frame")?,
                 cframe: n.find("cframe.frame"),

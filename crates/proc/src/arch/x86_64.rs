@@ -89,6 +89,37 @@ pub fn borrowable(number: i64, arguments: &[u64; 6]) -> Option<u8> {
 
 const SYS_FUTEX_WAITV: i64 = 449;
 
+/// What a wait for the world gives when it ends before its time: the time limit of a sleep, a `select` or a `poll` is up
+/// (the kernel would have written so as well); what waits for a peer has lost it. `None`: it must not be ended, as a
+/// wait for a lock, which is held when it returns.
+pub fn early_end(number: i64) -> Option<i64> {
+    match number {
+        libc::SYS_nanosleep
+        | libc::SYS_clock_nanosleep
+        | libc::SYS_select
+        | libc::SYS_pselect6
+        | libc::SYS_poll
+        | libc::SYS_ppoll
+        | libc::SYS_epoll_wait
+        | libc::SYS_epoll_pwait
+        | libc::SYS_epoll_pwait2 => Some(0),
+        libc::SYS_recvfrom | libc::SYS_recvmsg | libc::SYS_recvmmsg => {
+            Some(-i64::from(libc::ECONNRESET))
+        }
+        libc::SYS_accept | libc::SYS_accept4 => Some(-i64::from(libc::ECONNABORTED)),
+        _ => None,
+    }
+}
+
+/// The three sets of a `select`, which are empty when its time is up: addresses, and the length of each.
+pub fn sets_of_select(number: i64, arguments: &[u64; 6]) -> ([Address; 3], usize) {
+    const MOST: u64 = 1 << 20;
+    let is_select = matches!(number, libc::SYS_select | libc::SYS_pselect6);
+    let sets = [arguments[1], arguments[2], arguments[3]].map(Address);
+    let words = if is_select { arguments[0].min(MOST).div_ceil(64) } else { 0 };
+    (sets, words as usize * 8)
+}
+
 // Internal results of an interrupted system call (`include/linux/errno.h`).
 const ERESTARTSYS: i64 = -512;
 const ERESTARTNOINTR: i64 = -513;
@@ -145,6 +176,46 @@ impl Found {
     /// Whether the kernel has to finish the interrupted system call itself.
     pub fn restarts(&self) -> bool {
         self.call.is_some() && self.resumable.rip != self.registers.rip
+    }
+
+    /// Where the call that it was stopped in has a time limit that would begin anew with it, it ends with `EINTR` after
+    /// the frames that were laid for it, as after any signal that a handler was run for: CPython and others then go on
+    /// for the rest of the time. A sleep that was told to note the rest goes on with that. All other calls begin anew.
+    pub fn lets_limits_be(&mut self) {
+        let r = &mut self.reloadable;
+        match self.call {
+            // The kernel wrote the rest there when the call was interrupted (kernel/time/hrtimer.c, do_nanosleep).
+            Some((libc::SYS_nanosleep, arguments)) if arguments[1] != 0 => r.rdi = arguments[1],
+            Some((libc::SYS_clock_nanosleep, arguments))
+                if arguments[3] != 0 && arguments[1] & libc::TIMER_ABSTIME as u64 == 0 =>
+            {
+                r.rdx = arguments[3];
+            }
+            _ => self.end_limited(),
+        }
+    }
+
+    fn end_limited(&mut self) {
+        let limited = self.call.is_some_and(|(number, arguments)| match number {
+            libc::SYS_poll => arguments[2] as i32 > 0,
+            libc::SYS_epoll_wait | libc::SYS_epoll_pwait => arguments[3] as i32 > 0,
+            libc::SYS_epoll_pwait2 => arguments[3] != 0,
+            libc::SYS_nanosleep => true,
+            libc::SYS_clock_nanosleep => arguments[1] & libc::TIMER_ABSTIME as u64 == 0,
+            libc::SYS_restart_syscall | libc::SYS_rt_sigtimedwait | libc::SYS_semtimedop => true,
+            _ => false,
+        });
+        if let Some(ended) = self.ended_with(EINTR).filter(|_| limited) {
+            self.reloadable = ended;
+        }
+    }
+
+    /// The registers with which an interrupted system call has ended and given `result`; `None` in any other state.
+    pub fn ended_with(&self, result: i64) -> Option<Registers> {
+        let mut ended = self.registers;
+        ended.rax = result as u64;
+        ended.orig_rax = u64::MAX;
+        self.restarts().then_some(ended)
     }
 
     pub fn program_counter(&self) -> Address {

@@ -329,6 +329,7 @@ fn asked(target: &Target, code: &str, entry: &Entry) -> Result<Answer, Failure> 
         max: 4096,
         full: false,
         want_value: true,
+        within: Default::default(),
         reach: entry.reach(),
     };
     let targets = std::slice::from_ref(target);
