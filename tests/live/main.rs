@@ -23,6 +23,7 @@ mod evaluation;
 mod forks;
 mod interpreters;
 mod interrupts;
+mod kinds;
 mod limits;
 mod many;
 mod nothing_left;

@@ -27,7 +27,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     match words.split_first() {
         Some((what, rest)) if what == "ask" => ask::run(&Options::parse(rest, ask::PAIRS)?, words),
         Some((what, rest)) if what == "stack" => stack::run(&Options::parse(rest, stack::PAIRS)?),
-        Some((what, rest)) if what == "look" => look::run(&Options::parse(rest, look::PAIRS)?, words),
+        Some((what, rest)) if what == "look" => {
+            look::run(&Options::parse(rest, look::PAIRS)?, words)
+        }
         Some((what, rest)) if what == "trace" => trace::run(&Options::parse(rest, trace::PAIRS)?),
         _ => bail!("say what to measure; there are `ask`, `stack`, `look` and `trace`"),
     }

@@ -28,7 +28,8 @@ const SHARE: f64 = 0.1;
 const GREENLETS: usize = 10_000;
 const GREENLETS_LIMIT: f64 = 1000.0;
 /// Each Python with a version of greenlet.
-const GREENLET_VERSIONS: &[(&str, &str)] = &[("3.8", "1.1.3"), ("3.11", "2.0.2"), ("3.14", "3.5.6")];
+const GREENLET_VERSIONS: &[(&str, &str)] =
+    &[("3.8", "1.1.3"), ("3.11", "2.0.2"), ("3.14", "3.5.6")];
 
 const PROCESSES: usize = 12;
 const ENTRIES: usize = 1000;
