@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use spyhole_testkit::target::Signal;
 use spyhole_testkit::{Interpreter, Start, place};
 
+use crate::pause;
 use crate::program::{LIMIT, Ran, Running, eval, run, spyhole};
 use crate::subjects::{SETTLE, Subject, quiet, quiet_with};
 
@@ -191,11 +192,13 @@ fn who_holds_the_gil_is_told(python: &Interpreter) {
     let file = format!("gil_in_c.py:{line})");
     for (how, told) in [
         ("call", [", called from `held` (", &file]),
-        ("match", ["C code called from `match` (", ")"]),
+        // From 3.15 on `re.match` is `prefixmatch`.
+        ("match", ["C code called from `", "match` ("]),
     ] {
         let start = Start::new(python, "gil_in_c").args([how]);
         let target = start.start().unwrap_or_else(|error| panic!("{error}"));
         let pid = target.pid();
+        pause::in_c(&target, how);
         let ran = run(["eval", &pid.to_string(), "1", "--timeout", "500ms", "--json"]);
         let error = &ran.json()["answers"][0]["error"];
         assert_eq!((ran.code, &error["kind"]), (1, &"unreachable".into()), "{ran:?}");

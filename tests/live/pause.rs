@@ -210,36 +210,41 @@ fn frozen_threads_run_again(python: &Interpreter) {
     run(["stack", "deep.py 20 30", "--yes"]).failed(2, "--freeze");
 }
 
+/// How `gil_in_c.py` looks once its main thread holds the GIL in the `call` or the `match`: it said `ready` on its way
+/// there.
+#[track_caller]
+pub(crate) fn in_c(target: &Target, how: &str) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let process = look(target, &[]);
+        let main = with_function(&process, "<module>");
+        let is_there = match how {
+            "call" => main["syscall"] == "clock_nanosleep",
+            // From 3.15 on `re.match` is `prefixmatch`.
+            _ => ["match", "prefixmatch"].iter().any(|name| main["frames"][0]["function"] == *name),
+        };
+        if is_there && main["holds_gil"] == true && main["in_c"].is_object() {
+            return process;
+        }
+        assert!(Instant::now() < deadline, "{process:#}");
+    }
+}
+
+#[track_caller]
+fn with_function<'a>(process: &'a Value, function: &str) -> &'a Value {
+    threads(process).find(|thread| functions(thread).contains(&function)).expect("it is there")
+}
+
 fn who_holds_the_gil_in_c(python: &Interpreter) {
     let _turn = alone();
-    // From 3.15 on `re.match` is `prefixmatch`.
-    const HELD: [&str; 3] = ["held", "match", "prefixmatch"];
     for how in ["call", "match"] {
         let target = start(python, "gil_in_c", &[how]);
-        // It said `ready` on its way into the call.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let (main, waits) = loop {
-            let process = look(&target, &[]);
-            let find = |function: &str| {
-                threads(&process)
-                    .find(|t| functions(t).contains(&function))
-                    .expect("it is there")
-                    .clone()
-            };
-            let (main, waits) = (find("<module>"), find("waits"));
-            let innermost = main["frames"][0]["function"].as_str();
-            if main["holds_gil"] == true && innermost.is_some_and(|name| HELD.contains(&name)) {
-                break (main, waits);
-            }
-            assert!(Instant::now() < deadline, "{process:#}");
-        };
-        assert!(functions(&main).contains(&"held"), "{main:#}");
+        let process = in_c(&target, how);
+        let (main, waits) = (with_function(&process, "<module>"), with_function(&process, "waits"));
+        assert!(functions(main).contains(&"held"), "{main:#}");
         assert_eq!(waits["holds_gil"], false);
         assert_eq!(main["native_id"], target.pid());
-        match how {
-            "call" => assert_eq!(main["syscall"], "clock_nanosleep", "{main:#}"),
-            _ => assert_eq!(main["state"], "running", "{main:#}"),
-        }
+        assert_eq!(main["state"], if how == "call" { "waiting" } else { "running" }, "{main:#}");
     }
 }
 

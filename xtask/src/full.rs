@@ -9,7 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use spyhole_testkit::interpreters;
 
-use crate::{agent, census, compile, dist, kills, pythons, stress, venvs, workspace};
+use crate::{
+    agent, census, compile, dist, kills, layouts, pythons, stress, venvs, wheel, workspace,
+};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -22,6 +24,7 @@ const STEPS: &[Step] = &[
         cargo(&words, None)
     }),
     ("interpreters", || pythons::run(&[])),
+    ("layouts", || layouts::run(&["--check".to_owned()])),
     ("environments", || venvs::run(&["--all".to_owned()])),
     ("census", || census::run(&["--reset".to_owned()])),
     ("compiled agent", || compile::run(&["--check".to_owned()])),
@@ -34,6 +37,7 @@ const STEPS: &[Step] = &[
     ("death at every step", || kills::run(&[])),
     ("stress", || stress::run(&[])),
     ("static program", || dist::run(&["--check".to_owned()])),
+    ("wheel", || wheel::run(&["--check".to_owned()])),
     ("licences and sources", deny),
 ];
 

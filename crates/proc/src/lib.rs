@@ -26,6 +26,7 @@ pub mod sys;
 pub mod syscalls;
 pub mod tasks;
 pub mod tracer;
+pub mod turns;
 pub mod unwind;
 pub mod users;
 

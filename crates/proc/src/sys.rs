@@ -394,18 +394,32 @@ pub fn block_signals() {
 /// Asks the scheduler to give the calling thread short turns that come soon (Linux 6.12 on; older ones take no notice):
 /// else it waits behind a busy target for that one's whole turn, up to 4 ms.
 pub fn ask_for_short_turns() {
+    if is_scheduled_as_usual() {
+        be_scheduled(libc::SCHED_OTHER, 0);
+    }
+}
+
+/// Whether the calling thread has no policy of its own, also one that threads which it starts would not get.
+pub(crate) fn is_scheduled_as_usual() -> bool {
+    // SAFETY: it takes no pointers.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    policy & !libc::SCHED_RESET_ON_FORK == libc::SCHED_OTHER
+}
+
+/// Gives the calling thread a policy and a real-time priority (0: none); under the usual policy, short turns. `false`: the
+/// kernel refuses.
+pub(crate) fn be_scheduled(policy: i32, priority: u32) -> bool {
     const SHORTEST: u64 = 100_000;
-    // Processes and threads that it starts get turns of the usual length.
+    // Processes and threads that it starts are scheduled as usual.
     const RESET_ON_FORK: u64 = libc::SCHED_FLAG_RESET_ON_FORK as u64;
     // SAFETY: the plain calls take no pointers; `attributes` is a `struct sched_attr` of 48 bytes that outlives its call.
     unsafe {
-        if libc::sched_getscheduler(0) != libc::SCHED_OTHER {
-            return;
-        }
         let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-        // Size and policy, flags, nice (which stays) and priority, runtime, deadline, period.
-        let attributes = [48_u64, RESET_ON_FORK, u64::from(nice.cast_unsigned()), SHORTEST, 0, 0];
-        libc::syscall(libc::SYS_sched_setattr, 0, attributes.as_ptr(), 0);
+        let size_and_policy = 48 | u64::from(policy.cast_unsigned()) << 32;
+        let nice_and_priority = u64::from(nice.cast_unsigned()) | u64::from(priority) << 32;
+        // Flags in between, nice (which stays); then runtime, deadline, period.
+        let attributes = [size_and_policy, RESET_ON_FORK, nice_and_priority, SHORTEST, 0, 0];
+        libc::syscall(libc::SYS_sched_setattr, 0, attributes.as_ptr(), 0) == 0
     }
 }
 

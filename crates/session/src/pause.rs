@@ -15,6 +15,7 @@ use spyhole_cpython::{Layout, Opened, Reader, Types};
 use spyhole_proc::maps::Maps;
 use spyhole_proc::memory::{Cached, Copied, Live, ReadMemory};
 use spyhole_proc::tracer::Tracer;
+use spyhole_proc::turns::Undisturbed;
 use spyhole_proc::{Address, stat::Stat};
 
 use crate::beyond::Candidates;
@@ -337,6 +338,7 @@ impl View {
                 continue;
             }
             let limit = if late < LATE_AT_MOST { BUDGET } else { BUDGET_AT_LAST };
+            let undisturbed = Undisturbed::start();
             let in_time = copied.copy(self.live(), || held.longest() < limit);
             let standing = by_state(&holders, held.standing(self.pid));
             let mut alone = true;
@@ -351,6 +353,7 @@ impl View {
                 paused = paused.max(held.release());
                 holders_before = states(&holders);
             }
+            drop(undisturbed);
             if !in_time && late < LATE_AT_MOST {
                 late += 1;
                 continue;

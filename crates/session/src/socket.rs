@@ -34,6 +34,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_millis(5);
 /// The same where a prompt more may come than lines were sent.
 const SURELY_SETTLED: Duration = Duration::from_millis(200);
+/// Prompts more that may come then: for an interrupt, and for a line that only ends what was begun.
+const SPARE: u32 = 2;
 /// What `spyhole.backdoor` says to whom it sends away.
 const REFUSED: &str = "spyhole: refused: ";
 /// Ctrl-C as a terminal types it. Unlike telnet's sequence it is text: to a side that does not know it it is an error
@@ -172,6 +174,7 @@ impl Connection {
             if !sys::wait_readable(&self.socket, Some(wait)) {
                 if let Some(asks) = self.stream.take_prompt() {
                     self.settled = SETTLED;
+                    self.stream.expect(0);
                     return Heard::Asks(asks);
                 }
                 if self.heard.elapsed() < QUIET {
@@ -220,6 +223,7 @@ impl Connection {
     /// than were asked for.
     pub fn expect_more_prompts(&mut self) {
         self.settled = SURELY_SETTLED;
+        self.stream.expect(SPARE);
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {

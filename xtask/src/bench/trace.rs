@@ -1,9 +1,10 @@
 //! `cargo xtask bench trace`: what a program loses that is traced, beside one that debugpy is attached to.
 //!
-//! On each version three processes run the same program, call-heavy and bound by the processor, in slices of a few
-//! milliseconds that take turns: one that nobody touches, one that we trace and one with debugpy in it. A slice of ours
-//! is compared with the slice of the untouched one beside it; since no two processes are equally fast, with what that
-//! comparison came to before anybody was attached.
+//! On each version two processes run the same program, call-heavy and bound by the processor, in slices of a few
+//! milliseconds that take turns on one processor: one that nobody touches and one that we trace; in some of the repeats a
+//! third one has debugpy in it. What counts is how the quicker slices of ours compare with those of the untouched one, before
+//! anybody is attached, meanwhile and afterwards. Both are started anew for each repeat, and the interval is that of the
+//! repeats.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -21,7 +22,11 @@ use super::{Options, disturbed};
 use crate::client::Client;
 use crate::record;
 
-pub(super) const PAIRS: usize = 200;
+pub(super) const PAIRS: usize = 40;
+/// So often all of it is done with new processes: no two of a program are equally fast.
+const REPEATS: usize = 12;
+/// In so many of them with debugpy, too: what it costs is far more than what is lost in noise.
+const REPEATS_OF_DEBUGPY: usize = 3;
 /// Seconds that a slice shall take: so short that most are over before anybody else gets the processor.
 const SLICE: f64 = 0.004;
 /// Debugpy's slices are so much smaller; it takes up to thirty times as long.
@@ -49,7 +54,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         cases.push(case);
     }
     let mut text = format!(
-        "{}; {} pairs each; load {load:.1} at the start.\n\n{SPEEDS}",
+        "{}; {REPEATS} repeats with {} pairs each; load {load:.1} at the start.\n\n{SPEEDS}",
         record::circumstances()?,
         options.pairs
     );
@@ -94,51 +99,23 @@ struct Case {
 impl Case {
     fn measured(client: &Client, python: &Interpreter, pairs: usize) -> Result<Self> {
         let debugpy = Debugpy::of(python)?;
-        let start = || Start::new(python, "calling");
-        let other = debugpy.as_ref().map(|one| one.start(start())).transpose()?;
-        let mut trio = Trio { none: start().start()?, own: start().start()?, other, sizes: [0; 2] };
-        trio.calibrate()?;
-        let work = trio.round(Kind::Work, pairs)?;
-        let calls = trio.round(Kind::Calls, pairs)?;
-
-        let file = place::targets().join("calling.py");
-        let mut their = match &mut trio.other {
-            Some(other) => Some(Attached::to(other, &file, line_of(&file, "never")?)?),
-            None => None,
-        };
-        let trace = Trace::start(client, &trio.own, "never", &[])?;
-        let traced = trio.round(Kind::Work, pairs)?;
-        trace.end()?;
-        if let Some(their) = &mut their {
-            their.breakpoint(&file, line_of(&file, "once")?, Some("n == -1"))?;
-        }
-        let trace = Trace::start(client, &trio.own, "once", &["--when", "n == -1"])?;
-        let condition = trio.round(Kind::Calls, pairs)?;
-        trace.end()?;
-        let trace =
-            Trace::start(client, &trio.own, "once", &["--rate", "1", "--limit", "1000000"])?;
-        let dropped = trio.round_of_two(Kind::Calls, pairs)?;
-        trace.end()?;
-        if let Some(their) = their {
-            their.detach()?;
-        }
-        let after = trio.round(Kind::Work, pairs)?;
-
-        let theirs = trio.other.is_some().then(|| {
-            [
-                Estimate::speed(&work.other(), &traced.other()),
-                Estimate::speed(&work.other(), &after.other()),
-                Estimate::cost(&calls.other(), &condition.other()),
-            ]
-        });
+        let repeats = (0..REPEATS)
+            .map(|turn| {
+                let debugpy = debugpy.as_ref().filter(|_| turn < REPEATS_OF_DEBUGPY);
+                Repeat::measured(client, python, debugpy, pairs)
+            })
+            .collect::<Result<Vec<Repeat>>>()?;
+        let of = |one: fn(&Repeat) -> f64| Estimate::of(repeats.iter().map(one).collect());
+        let theirs: Vec<[f64; 3]> = repeats.iter().filter_map(|one| one.theirs).collect();
+        let of_theirs = |index: usize| Estimate::of(theirs.iter().map(|one| one[index]).collect());
         Ok(Self {
             minor: python.minor(),
             debugpy: debugpy.map(|one| one.version),
-            traced: Estimate::speed(&work.own(), &traced.own()),
-            after: Estimate::speed(&work.own(), &after.own()),
-            condition: Estimate::cost(&calls.own(), &condition.own()),
-            dropped: Estimate::cost(&calls.own(), &dropped.own()),
-            theirs,
+            traced: of(|one| one.traced),
+            after: of(|one| one.after),
+            condition: of(|one| one.condition),
+            dropped: of(|one| one.dropped),
+            theirs: (!theirs.is_empty()).then(|| [0, 1, 2].map(of_theirs)),
         })
     }
 
@@ -194,6 +171,70 @@ fn limits(cases: &[Case]) -> String {
     text
 }
 
+/// What two processes, or three, came to.
+struct Repeat {
+    traced: f64,
+    after: f64,
+    condition: f64,
+    dropped: f64,
+    /// Attached, after it, and its condition.
+    theirs: Option<[f64; 3]>,
+}
+
+impl Repeat {
+    fn measured(
+        client: &Client,
+        python: &Interpreter,
+        debugpy: Option<&Debugpy>,
+        pairs: usize,
+    ) -> Result<Self> {
+        let start = || Start::new(python, "calling");
+        let other = debugpy.map(|one| one.start(start())).transpose()?;
+        let mut trio = Trio { none: start().start()?, own: start().start()?, other, sizes: [0; 2] };
+        trio.make_ready()?;
+        let work = trio.round(Kind::Work, pairs)?;
+        let calls = trio.round(Kind::Calls, pairs)?;
+
+        let file = place::targets().join("calling.py");
+        let mut their = match &mut trio.other {
+            Some(other) => Some(Attached::to(other, &file, line_of(&file, "never")?)?),
+            None => None,
+        };
+        let trace = Trace::start(client, &trio.own, "never", &[])?;
+        let traced = trio.round(Kind::Work, pairs)?;
+        trace.end()?;
+        if let Some(their) = &mut their {
+            their.breakpoint(&file, line_of(&file, "once")?, Some("n == -1"))?;
+        }
+        let trace = Trace::start(client, &trio.own, "once", &["--when", "n == -1"])?;
+        let condition = trio.round(Kind::Calls, pairs)?;
+        trace.end()?;
+        let trace =
+            Trace::start(client, &trio.own, "once", &["--rate", "1", "--limit", "1000000"])?;
+        let dropped = trio.turns(Kind::Calls, pairs, false)?;
+        trace.end()?;
+        if let Some(their) = their {
+            their.detach()?;
+        }
+        let after = trio.round(Kind::Work, pairs)?;
+
+        let theirs = |round: &Round| round.other.unwrap_or(f64::NAN);
+        Ok(Self {
+            traced: work.speed(&traced, |round| round.own),
+            after: work.speed(&after, |round| round.own),
+            condition: calls.cost(&condition, |round| round.own),
+            dropped: calls.cost(&dropped, |round| round.own),
+            theirs: debugpy.map(|_| {
+                [
+                    work.speed(&traced, theirs),
+                    work.speed(&after, theirs),
+                    calls.cost(&condition, theirs),
+                ]
+            }),
+        })
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Work,
@@ -210,7 +251,14 @@ struct Trio {
 }
 
 impl Trio {
-    fn calibrate(&mut self) -> Result<()> {
+    /// On one processor, since no two of them are equally fast at all times, warm, and with slices of the right size.
+    fn make_ready(&mut self) -> Result<()> {
+        const ON_ONE: &str = "__import__('os').sched_setaffinity(0, \
+             [max(__import__('os').sched_getaffinity(0))])";
+        for target in [&mut self.none, &mut self.own].into_iter().chain(&mut self.other) {
+            let said = target.evaluate(ON_ONE)?;
+            ensure!(said == "None", "it stays where it is: {said}");
+        }
         for kind in [Kind::Work, Kind::Calls] {
             // The specialising interpreters take a while to warm up.
             let size = 20_000;
@@ -218,7 +266,7 @@ impl Trio {
                 slice(target, kind, size)?;
             }
             let time = slice(&mut self.none, kind, size)?;
-            self.sizes[kind as usize] = ((SLICE / time) as usize).max(SMALLER);
+            self.sizes[kind as usize] = ((SLICE / time * size as f64) as usize).max(SMALLER);
         }
         Ok(())
     }
@@ -227,63 +275,52 @@ impl Trio {
         self.turns(kind, pairs, true)
     }
 
-    fn round_of_two(&mut self, kind: Kind, pairs: usize) -> Result<Round> {
-        self.turns(kind, pairs, false)
-    }
-
     fn turns(&mut self, kind: Kind, pairs: usize, all: bool) -> Result<Round> {
         let size = self.sizes[kind as usize];
-        let mut round = Round::default();
+        let (mut none, mut own, mut other) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..pairs {
             // Who comes first changes.
-            let first = turn % 2 == 0;
-            let mut own = 0.0;
-            if first {
-                own = slice(&mut self.own, kind, size)?;
+            if turn % 2 == 0 {
+                own.push(slice(&mut self.own, kind, size)?);
             }
-            round.none.push(slice(&mut self.none, kind, size)?);
-            if !first {
-                own = slice(&mut self.own, kind, size)?;
+            none.push(slice(&mut self.none, kind, size)?);
+            if turn % 2 == 1 {
+                own.push(slice(&mut self.own, kind, size)?);
             }
-            round.own.push(own);
-            // A few of them tell enough: what it costs is far more than what is lost in noise.
-            if let Some(other) = self.other.as_mut().filter(|_| all && turn % 4 == 0) {
+            if let Some(process) = self.other.as_mut().filter(|_| all && turn % 4 == 0) {
                 let small = size / SMALLER;
-                let time = slice(other, kind, small)?;
-                round.other.push((turn, time * size as f64 / small as f64));
+                let time = slice(process, kind, small)?;
+                other.push(time * size as f64 / small as f64);
             }
         }
-        for time in &mut round.own {
-            *time *= 1e9 / size as f64;
-        }
-        for time in &mut round.none {
-            *time *= 1e9 / size as f64;
-        }
-        for (_, time) in &mut round.other {
-            *time *= 1e9 / size as f64;
-        }
-        Ok(round)
+        let each = |times: Vec<f64>| quick(times) * 1e9 / size as f64;
+        let other = (!other.is_empty()).then(|| each(other));
+        Ok(Round { none: each(none), own: each(own), other })
     }
+}
+
+/// The time that a quarter of the slices stayed below: the others were disturbed, or not.
+fn quick(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 4]
 }
 
 /// Nanoseconds for each operation.
-#[derive(Default)]
 struct Round {
-    none: Vec<f64>,
-    own: Vec<f64>,
-    /// With the number of its turn.
-    other: Vec<(usize, f64)>,
+    none: f64,
+    own: f64,
+    other: Option<f64>,
 }
 
-type Pairs = Vec<(f64, f64)>;
-
 impl Round {
-    fn own(&self) -> Pairs {
-        self.none.iter().copied().zip(self.own.iter().copied()).collect()
+    /// How fast one is `now`: 1 is as fast as before, in comparison with the one that nobody touches.
+    fn speed(&self, now: &Self, of: impl Fn(&Self) -> f64) -> f64 {
+        (of(self) / self.none) / (of(now) / now.none)
     }
 
-    fn other(&self) -> Pairs {
-        self.other.iter().map(|(turn, time)| (self.none[*turn], *time)).collect()
+    /// How much longer an operation of it takes `now` than before, in nanoseconds.
+    fn cost(&self, now: &Self, of: impl Fn(&Self) -> f64) -> f64 {
+        (of(now) - now.none) - (of(self) - self.none)
     }
 }
 
@@ -304,38 +341,15 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// How fast it is: 1 is as fast as before, in comparison with the one that nobody touches.
-    fn speed(before: &Pairs, now: &Pairs) -> Self {
-        let ratios =
-            |pairs: &Pairs| pairs.iter().map(|(none, own)| none / own).collect::<Vec<f64>>();
-        Self::of(&ratios(before), &ratios(now), |before, now| now / before)
-    }
-
-    /// How much longer a call takes than before, in nanoseconds.
-    fn cost(before: &Pairs, now: &Pairs) -> Self {
-        let more = |pairs: &Pairs| pairs.iter().map(|(none, own)| own - none).collect::<Vec<f64>>();
-        Self::of(&more(before), &more(now), |before, now| now - before)
-    }
-
-    /// By drawing again from what was measured (bootstrap): medians of both, compared.
-    fn of(before: &[f64], now: &[f64], compared: impl Fn(f64, f64) -> f64) -> Self {
+    /// The median, by drawing again from what was measured (bootstrap).
+    fn of(values: Vec<f64>) -> Self {
         const DRAWS: usize = 2000;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut drawn: Vec<f64> = (0..DRAWS)
-            .map(|_| {
-                let mut again = |from: &[f64]| {
-                    median((0..from.len()).map(|_| from[random.below(from.len())]).collect())
-                };
-                let first = again(before);
-                compared(first, again(now))
-            })
+            .map(|_| median(values.iter().map(|_| values[random.below(values.len())]).collect()))
             .collect();
         drawn.sort_by(f64::total_cmp);
-        Self {
-            low: drawn[DRAWS / 40],
-            middle: compared(median(before.to_vec()), median(now.to_vec())),
-            high: drawn[DRAWS - 1 - DRAWS / 40],
-        }
+        Self { low: drawn[DRAWS / 40], middle: median(values), high: drawn[DRAWS - 1 - DRAWS / 40] }
     }
 
     fn cell(&self, digits: usize) -> String {

@@ -312,15 +312,45 @@ def read_ipython(session):
         def should_run_async(self, *words, **options):
             return in_loop
 
+        def showtraceback(self, *words, **options):
+            error = sys.exc_info()[1]
+            if session.prompt.interrupted and type(error).__name__ == 'CancelledError':
+                words = ((KeyboardInterrupt, KeyboardInterrupt(), error.__traceback__),) + words[1:]
+            super(Shell, self).showtraceback(*words, **options)
+
+        def reset(self, *words, **options):
+            # At its end it would take the names away from what still runs in the loop.
+            if self.keep_running:
+                super(Shell, self).reset(*words, **options)
+
     def in_live_loop(coroutine):
         import asyncio
-        return asyncio.run_coroutine_threadsafe(coroutine, session.world.where).result()
+
+        async def in_task():
+            session.prompt.task, session.prompt.interrupted = _places.task_here(), False
+            try:
+                return await coroutine
+            finally:
+                session.prompt.task = None
+
+        return asyncio.run_coroutine_threadsafe(in_task(), session.world.where).result()
 
     Shell.clear_instance()
     shell = Shell.instance(user_module=sys.modules['__main__'], user_ns=session.space)
     if in_loop:
         shell.loop_runner = in_live_loop
-    shell.mainloop() if sys.stdin.isatty() else feed(shell)
+    at_exit = [shell.atexit_operations, shell.history_manager.writeout_cache]
+    try:
+        shell.mainloop() if sys.stdin.isatty() else feed(shell)
+    finally:
+        # Its database is this thread's.
+        import atexit
+        for call in at_exit:
+            atexit.unregister(call)
+        shell.keep_running = False
+        shell.atexit_operations()
+        # An interrupt that IPython has shown is no reason to end by: see `_prompt.Prompt.told`.
+        exec('', {})
 
 
 def feed(shell):

@@ -42,7 +42,7 @@ def talk(descriptor, frame):
         return
     try:
         console = Console(descriptor, frame, who)
-        console.interact('Python prompt in %s, line %d; Ctrl-D goes on\n' % (frame.f_code.co_filename, frame.f_lineno))
+        console.interact('Python prompt in %s, line %d; Ctrl-D goes on' % (frame.f_code.co_filename, frame.f_lineno), '')
     except SystemExit:
         pass
     finally:

@@ -36,11 +36,11 @@ def piped(loop, text, *words):
 
 
 class Terminal(object):
-    def __init__(self, loop):
+    def __init__(self, loop, *words, **environment):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ['TERM'] = 'dumb'
-            os.execv(sys.executable, command(loop))
+            os.environ.update(environment, TERM='dumb')
+            os.execv(sys.executable, command(loop, *words))
         self.seen = ''
 
     def until(self, pattern):
@@ -55,11 +55,15 @@ class Terminal(object):
     def type(self, text):
         os.write(self.fd, text.encode())
 
-    def end(self):
-        self.type('\x04')
+    def end(self, key='\x04'):
+        if key is not None:
+            self.type(key)
         try:
-            while os.read(self.fd, 1 << 16):
-                pass
+            while True:
+                data = os.read(self.fd, 1 << 16)
+                if not data:
+                    break
+                self.seen += data.decode('utf-8', 'replace')
         except OSError:
             pass
         os.close(self.fd)
@@ -92,11 +96,12 @@ class Live(object):
             terminal.until(r'(>>>|\.\.\.) +$')
         terminal.type('before = len(out)\n')
         terminal.until('>>> $')
-        end = time.monotonic() + 0.2        # the prompt waits, and nobody types
-        while time.monotonic() < end:
-            select.select([terminal.fd], [], [], end - time.monotonic())
-        terminal.type('len(out) - before > 10\n')
-        self.assertIn('True', terminal.until('>>> $'))
+        end, found = time.monotonic() + PATIENCE, ''
+        while 'True' not in found and time.monotonic() < end:
+            select.select([], [], [], 0.1)      # the prompt waits, and nobody types
+            terminal.type('len(out) - before > 10\n')
+            found = terminal.until('>>> $')
+        self.assertIn('True', found)
         # Ctrl-C at code that waits, at code that computes, and at the prompt.
         terminal.type('print("wa" + "its"); ' + WAIT[self.loop] % 3600 + '\n')
         terminal.until('waits')
@@ -116,10 +121,31 @@ class Live(object):
 
     @unittest.skipUnless(HAS['IPython'], 'no IPython')
     def test_ipython(self):
-        code, out, err = piped(self.loop, '\n\n'.join([TICKER[self.loop].replace('\n\n', '\n'), WAIT[self.loop] % 0.1, 'len(out) > 5']),
+        code, out, err = piped(self.loop, '\n\n'.join([TICKER[self.loop].replace('\n\n', '\n'), WAIT[self.loop] % 0.1, 'len(out) > 1']),
                                '--ipython')
         self.assertEqual(code, 0, err)
         self.assertIn('True', out)
+
+    @unittest.skipUnless(HAS['IPython'] and os.path.exists('/dev/pts/ptmx'), 'no IPython, or no pseudo-terminals')
+    def test_ipython_on_a_terminal(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        terminal = Terminal(self.loop, '--ipython', IPYTHONDIR=folder)
+        terminal.until(r'In \[1\]: ')
+        terminal.type('import %s\r' % self.loop)
+        terminal.until(r'In \[2\]: ')
+        # Ctrl-C at code that waits, and at code that computes.
+        for number, code in (3, WAIT[self.loop] % 3600), (4, 'exec("while True: pass")'):
+            terminal.type('print("on" + "ce"); ' + code + '\r')
+            terminal.until('once')
+            terminal.type('\x03')
+            self.assertIn('KeyboardInterrupt', terminal.until(r'In \[%d\]: ' % number))
+        terminal.type('40 + 2\r')
+        terminal.until(r'42.*In \[5\]: ')
+        terminal.type('exit()\r')
+        self.assertEqual(terminal.end(None), 0)
+        self.assertNotIn('Traceback', terminal.seen)
+        self.assertNotIn('Error', terminal.seen)
 
 
 class Asyncio(Live, unittest.TestCase):

@@ -161,6 +161,8 @@ class Worlds(unittest.TestCase):
             rc, out, err = console(places[0], 'import os\nos._exit(1)\n2\n')
             self.assertEqual((rc, out), (5, ''))
             self.assertIn('error: the console at `%s` is gone\n' % places[0], err)
+            # Its sockets close one after the other, and the listeners not first.
+            app.process.wait(PATIENCE)
             rc, out, err = console(places[-1], '1\n')
             self.assertEqual((rc, out), (1, ''))
             self.assertIn('hint: nobody listens there', err)
@@ -223,7 +225,8 @@ class Worlds(unittest.TestCase):
         screen.until('once\n')
         screen.type('\x03')                             # while code runs it ends the code
         screen.until('KeyboardInterrupt')
-        screen.run('given + 2', '\n44\n')
+        screen.until('>>> ')
+        screen.run('given + 2', '44\n')
         screen.type('\x04')
         self.assertEqual(screen.end(), 0)
         self.assertIn('left %s; its program goes on' % at, screen.text)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import unittest
 
 import stub
@@ -188,7 +189,9 @@ class Exchanges(unittest.TestCase):
 
         thread = threading.Thread(target=debugged)
         thread.start()
-        self.assertTrue(begun.wait(50))
+        if not begun.wait(50):
+            frame = sys._current_frames().get(thread.ident)
+            self.fail('%r: %s' % (thread, ''.join(traceback.format_stack(frame)) if frame else 'it has no frames'))
         session = self.opened()
         try:
             probed = self.trace(session, 1, __name__ + ':plain')

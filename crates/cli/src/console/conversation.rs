@@ -7,6 +7,10 @@ use spyhole_session::model::{Candidate, Running};
 
 use super::lexer;
 
+/// How long code that was interrupted may take to end before the prompt is given back without it: our agent raises the
+/// interrupt within a few milliseconds, or it waits for a call in C.
+pub(crate) const GRACE: Duration = Duration::from_millis(120);
+
 /// What the next input is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Wants {
@@ -45,6 +49,11 @@ pub(crate) trait Conversation: Send {
 
     /// Ctrl-C at the prompt: what the other side has of a statement is forgotten.
     fn forget_line(&mut self) {}
+
+    /// How long the code may take to end after a Ctrl-C.
+    fn grace(&self) -> Duration {
+        GRACE
+    }
 }
 
 impl Conversation for Console {

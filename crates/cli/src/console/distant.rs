@@ -18,7 +18,7 @@ use super::plain::PlainEditor;
 use crate::views::terminal::{OutputError, Terminal};
 use crate::views::text::Text;
 
-/// How long an interrupt at a prompt may take, and a goodbye.
+/// How long an interrupt may take, and a goodbye.
 const ANSWER: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
 /// The number of what belongs to no code.
@@ -209,6 +209,11 @@ impl Conversation for Distant {
 
     fn wants(&self) -> Wants {
         self.wants
+    }
+
+    /// It has a way to go there and back, and what raises it there competes with the code for the interpreter.
+    fn grace(&self) -> Duration {
+        ANSWER
     }
 
     fn forget_line(&mut self) {

@@ -21,8 +21,6 @@ use crate::views::terminal::{OutputError, Terminal};
 use crate::views::text::Text;
 use crate::views::traceback;
 
-/// How long code that was interrupted may take to end before the prompt is given back without it.
-pub(crate) const GRACE: Duration = Duration::from_millis(120);
 /// How often the wait for an event looks for Ctrl-C.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -223,6 +221,7 @@ impl<Talk: Conversation> Shell<Talk> {
     /// Until a job ends, or is given up.
     fn wait(&self, job: u32) -> Result<Waited, OutputError> {
         let before = self.cancel.count();
+        let grace = locked(&self.conversation).grace();
         let mut interrupted_at: Option<Instant> = None;
         loop {
             let event = locked(&self.conversation).next(TICK);
@@ -243,7 +242,7 @@ impl<Talk: Conversation> Shell<Talk> {
                     interrupted_at = Some(Instant::now());
                     locked(&self.conversation).interrupt();
                 }
-                Some(at) if raised > 1 || at.elapsed() >= GRACE => {
+                Some(at) if raised > 1 || at.elapsed() >= grace => {
                     self.give_up(job);
                     return Ok(Waited::default());
                 }

@@ -53,6 +53,8 @@ pub(super) struct Stream {
     in_line: bool,
     /// The question at the end of the text was told.
     told: bool,
+    /// So many prompts that are followed by more are no text.
+    spare: u32,
 }
 
 impl Stream {
@@ -66,12 +68,32 @@ impl Stream {
         }
         text.push_str(&plain);
         self.told = false;
+        self.drop_spare(&mut text);
         let kept = self.kept(&text);
         self.held = text.split_off(text.len() - kept);
         if !text.is_empty() {
             self.in_line = !text.ends_with('\n');
         }
         text
+    }
+
+    /// So many prompts may come that nobody waits for.
+    pub(super) fn expect(&mut self, spare: u32) {
+        self.spare = spare;
+    }
+
+    /// Takes prompts away that stand at the beginning of a line and are followed by something.
+    fn drop_spare(&mut self, text: &mut String) {
+        let (prompt, _) = PROMPTS[0];
+        let mut at = if self.in_line { text.find('\n').map(|end| end + 1) } else { Some(0) };
+        while let Some(begin) = at.filter(|_| self.spare > 0) {
+            if text[begin..].starts_with(prompt) && text.len() > begin + prompt.len() {
+                text.drain(begin..begin + prompt.len());
+                self.spare -= 1;
+            } else {
+                at = text[begin..].find('\n').map(|end| begin + end + 1);
+            }
+        }
     }
 
     /// Bytes of the text's end that are a prompt or may become one.
@@ -215,6 +237,26 @@ mod tests {
         assert_eq!((text.as_str(), stream.prompt(), stream.rest()), ("loading... ", None, None));
         let (_, mut stream) = fed(&[b">>"]);
         assert_eq!((stream.prompt(), stream.rest().as_deref()), (None, Some(">>")));
+    }
+
+    #[test]
+    fn spare_prompts_are_no_text() {
+        for parts in [
+            &[&b"Interrupt\n>>> "[..], b">>> ", b"44\n>>> "][..],
+            &[b"Interrupt\n>>> >>> 44\n>>> "],
+        ] {
+            let mut stream = Stream::default();
+            stream.expect(2);
+            let text: String = parts.iter().map(|part| stream.feed(part)).collect();
+            assert_eq!(
+                (text.as_str(), stream.take_prompt()),
+                ("Interrupt\n44\n", Some(Asks::Code))
+            );
+        }
+        // No more of them than were asked for, and none within a line.
+        let mut stream = Stream::default();
+        stream.expect(1);
+        assert_eq!(stream.feed(b"a>>> b\n>>> c\n>>> d\n"), "a>>> b\nc\n>>> d\n");
     }
 
     #[test]
