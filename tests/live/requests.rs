@@ -61,8 +61,12 @@ fn serving(target: &mut Target) -> String {
     }
 }
 
+/// A server, the requests that it serves as they were told, and those who wait for their answers: without them, Django
+/// gives up a request.
+type Told = (Target, Vec<Value>, Vec<TcpStream>);
+
 /// So many requests at a time, each told with whoever serves it; returns their rows.
-fn told(python: &Interpreter, kind: &str, count: usize) -> Option<(Target, Vec<Value>)> {
+fn told(python: &Interpreter, kind: &str, count: usize) -> Option<Told> {
     let mut target = server(python, kind)?;
     let mut streams = Vec::new();
     let mut paths = BTreeSet::new();
@@ -103,7 +107,7 @@ fn told(python: &Interpreter, kind: &str, count: usize) -> Option<(Target, Vec<V
     let text = look(&target, &[]);
     assert_eq!(text.data.matches(": GET /café/").count(), count, "{}", text.data);
     assert!(!text.data.contains("hunter2"), "{}", text.data);
-    Some((target, rows))
+    Some((target, rows, streams))
 }
 
 #[track_caller]
@@ -116,20 +120,20 @@ fn protocol(rows: &[Value], protocol: &str) {
 }
 
 fn threads_serve(python: &Interpreter, kind: &str, count: usize) {
-    let Some((_target, rows)) = told(python, kind, count) else { return };
+    let Some((_target, rows, _streams)) = told(python, kind, count) else { return };
     protocol(&rows, "wsgi");
     let threads: BTreeSet<i64> = rows.iter().filter_map(|row| row["thread"].as_i64()).collect();
     assert_eq!(threads.len(), count, "{rows:#?}");
 }
 
 fn greenlets_serve(python: &Interpreter, kind: &str) {
-    let Some((_target, rows)) = told(python, kind, 3) else { return };
+    let Some((_target, rows, _streams)) = told(python, kind, 3) else { return };
     protocol(&rows, "wsgi");
     assert!(rows.iter().all(|row| row["greenlet"].is_string()), "{rows:#?}");
 }
 
 fn tasks_serve(python: &Interpreter, kind: &str, count: usize) {
-    let Some((target, rows)) = told(python, kind, count) else { return };
+    let Some((target, rows, _streams)) = told(python, kind, count) else { return };
     protocol(&rows, "asgi");
     assert!(rows.iter().all(|row| row["task"].is_string()), "{rows:#?}");
     // Nothing runs in it: stopped by a signal, it tells the same.
