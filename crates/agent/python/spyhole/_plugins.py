@@ -54,25 +54,27 @@ class Plugin(object):
         self.settings = dict(settings or {})
         self.commands = {}
 
-    def command(self, function=None, name=None, help=None, interactive=False, complete=None):
+    def command(self, function=None, name=None, help=None, interactive=False, complete=None, session=False):
         """Adds a command, named after its function; its arguments are the function's.
 
-        An annotation `int` or `float` converts one; a default makes it optional. With `interactive` the function's
-        first argument is the client's session. `complete(words)` gives the words that the last one may become.
+        An annotation `int` or `float` converts one; a default makes it optional. With `interactive` or `session` the
+        function's first argument is the client's session; `interactive` ones read lines of theirs, and are not for
+        scripts. `complete(words)` gives the words that the last one may become.
         """
         if function is None:
-            return lambda function: self.command(function, name, help, interactive, complete)
-        command = Command(function, name or function.__name__, help, interactive, complete)
+            return lambda function: self.command(function, name, help, interactive, complete, session)
+        command = Command(function, name or function.__name__, help, interactive, complete, session)
         self.commands[command.name] = command
         return function
 
 
 class Command(object):
-    def __init__(self, function, name, help, interactive, complete):
+    def __init__(self, function, name, help, interactive, complete, session=False):
         self.function, self.name, self.interactive, self.complete = function, name, interactive, complete
+        self.session = session or interactive
         self.help = (help or function.__doc__ or '').strip()
         self.arguments, self.many = arguments_of(function)
-        if interactive:
+        if self.session:
             self.arguments = self.arguments[1:]
 
     @property

@@ -23,10 +23,10 @@ def shortened(line):
 
 
 def log(name, level, message, *arguments):
-    import logging
     try:
+        import logging
         logging.getLogger(name).log(getattr(logging, level), message, *arguments)
-    except Exception:           # of a filter or handler of the application
+    except Exception:           # of a filter or handler of the application; or it may not read its own library
         pass
 
 

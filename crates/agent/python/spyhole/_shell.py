@@ -19,7 +19,7 @@ import traceback
 
 import _thread
 
-from . import _interrupts, _output, _plugins, _records, _sides, _telnet, _watch
+from . import _interrupts, _output, _plugins, _prompt, _records, _sides, _telnet, _watch
 
 MARK = '\x01'
 HELLO = 1               # version of what is spoken after it
@@ -44,6 +44,7 @@ class ShellSide(_sides.SocketSide):
         self.spoken = False
         self.asked = ''
         self.control = None         # what answers a client's question
+        self.names = None           # what tells the names of a Python prompt
 
     def write(self, text):
         if not self.spoken:
@@ -217,19 +218,20 @@ class Shell(object):
 
         def call():
             arguments = command.converted(words)
-            if command.interactive:
+            if command.session:
                 arguments.insert(0, self)
             value = command.function(*arguments)
             box.append((_plugins.plain(value), _plugins.text_of(value)))
 
-        # An interactive one reads the client's lines itself.
-        if not command.interactive:
+        # An interactive one reads the client's lines itself, and one that knows the session may hold what is
+        # everybody's, which no interrupt must leave taken.
+        if not command.session:
             watch.start()
         try:
             with _output.captured(('thread', _thread.get_ident()), sink):
                 error = self.interrupts.run(0, call)
         finally:
-            if not command.interactive:
+            if not command.session:
                 watch.stop()
         if error is None:
             return {'ok': True, 'value': box[0][0], 'text': box[0][1], 'error': None}
@@ -257,7 +259,9 @@ class Shell(object):
         last = done[-1]
         before = [word for word in done[:-1] if word]
         if not self.side.asked.startswith('('):
-            return []           # of a Python prompt
+            # Of a Python prompt, or of code that asks for something.
+            known = self.side.names if self.side.asked in (_prompt.FIRST, _prompt.MORE) else None
+            return [] if known is None else known(text)
         if not before:
             if last.startswith('!') and self.plugin is None:
                 names = ['!' + name for name in self.loaded.plugins]

@@ -13,7 +13,7 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE = int(os.environ.get('SPYHOLE_TEST_PATIENCE', 60))
+PATIENCE = int(os.environ.get('SPYHOLE_TEST_PATIENCE', 120))
 # Without it nobody on this machine can be told from anybody else, and all are refused.
 HAS_PROC = os.path.exists('/proc/self/net/tcp')
 PROGRAM = os.environ.get('SPYHOLE_PROGRAM')

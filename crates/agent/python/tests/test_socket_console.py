@@ -84,12 +84,12 @@ class Plain(code.InteractiveConsole):
 class Screen(object):
     """The program in a terminal."""
 
-    def __init__(self, at, *words, **environment):
+    def __init__(self, at, *words, command='console', **environment):
         self.text, self.reads = '', 0
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update(environment, TERM='xterm', COLUMNS='120')
-            os.execv(PROGRAM, [PROGRAM, 'console', at, '--color', 'never'] + list(words))
+            os.execv(PROGRAM, [PROGRAM, command, at, '--color', 'never'] + list(words))
 
     def more(self, end):
         if not select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]:

@@ -22,6 +22,11 @@ use crate::views::text::Text;
 /// What the last word of a line may become.
 pub(crate) trait Words: Send {
     fn words(&mut self, line: &str) -> Vec<String>;
+
+    /// Each of them is a word of its own, and a blank may follow it.
+    fn are_whole(&self) -> bool {
+        true
+    }
 }
 
 /// One that may be exchanged while a level is entered or left.
@@ -180,7 +185,9 @@ impl Completer for OfShell {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
         let Some(before) = line.get(..position) else { return CompletionResult::Pending };
         let begin = before.rfind(' ').map_or(0, |at| at + 1);
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).words(before);
+        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = words.words(before);
+        let append_whitespace = words.are_whole();
         let suggestions: Vec<Suggestion> = found
             .into_iter()
             // A word is typed into the line as it is: one that commands the terminal is none.
@@ -188,7 +195,7 @@ impl Completer for OfShell {
             .map(|value| Suggestion {
                 value,
                 span: Span::new(begin, position),
-                append_whitespace: true,
+                append_whitespace,
                 ..Suggestion::default()
             })
             .collect();

@@ -69,8 +69,9 @@ probes = Probes()
 
 
 def register(api):
-    for function in insert, remove, list_, reset, tracebacks, print_, discard, debug:
-        api.command(function, name=function.__name__.rstrip('_'), interactive=True, complete=complete)
+    for function in insert, remove, list_, reset, tracebacks, print_, discard:
+        api.command(function, name=function.__name__.rstrip('_'), session=True, complete=complete)
+    api.command(debug, interactive=True, complete=complete)
 
 
 def complete(words):

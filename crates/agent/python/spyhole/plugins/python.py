@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from .. import _clients, _plugins, _prompt, _redact, _sides, _watch, debugtools
+from .. import _clients, _names, _plugins, _prompt, _redact, _sides, _watch, debugtools
 
 
 def register(api):
@@ -121,4 +121,10 @@ def console(shell):
     watch = _watch.watch(side, prompt)
     prompt.space.setdefault('input', _clients.reader_of(side, watch))
     side.write(_prompt.greeting('EmbeddedConsole'))
-    _sides.at_once(_clients.talk(side, prompt, watch))
+    names = _names.Names(prompt.space)
+    # A plain client asks for no names.
+    side.names = names.words
+    try:
+        _sides.at_once(_clients.talk(side, prompt, watch))
+    finally:
+        side.names = None

@@ -199,6 +199,11 @@ pub(in crate::commands) fn answer(
             let processes = [process];
             Ok(Answer::new(requests::json(&processes), requests::text(&processes, style)))
         }
+        _ if plugin == "debugger" && command != "debug" => Err(Failure::new(
+            Kind::Usage,
+            "probe points in an unprepared process go with the shell that has made them",
+        )
+        .hint(format!("spyhole ispy {pid}, or spyhole catch {pid} WHERE", pid = target.pid))),
         _ => Err(Failure::new(
             Kind::Usage,
             format!("`{command}` talks to somebody: `spyhole ispy` is the place for it"),

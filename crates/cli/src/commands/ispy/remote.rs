@@ -1,6 +1,6 @@
 //! The levels within a prepared process: its lines and its prompts are the process's own.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,19 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Ctrl-C in a row with no answer: it is left.
 const PATIENCE: u32 = 3;
 
-struct OfProcess(Arc<Mutex<Link>>);
+struct OfProcess {
+    link: Arc<Mutex<Link>>,
+    /// What is typed next is Python.
+    python: Arc<AtomicBool>,
+}
 
 impl Words for OfProcess {
     fn words(&mut self, line: &str) -> Vec<String> {
-        locked(&self.0).words(line, COMPLETING)
+        locked(&self.link).words(line, COMPLETING)
+    }
+
+    fn are_whole(&self) -> bool {
+        !self.python.load(Ordering::SeqCst)
     }
 }
 
@@ -35,7 +43,8 @@ impl Words for OfProcess {
 pub(super) fn talk(shell: &mut Shell<'_>, link: Link, at: &Address) -> Result<(), Failure> {
     let link = Arc::new(Mutex::new(link));
     let mut leaving = false;
-    shell.offer(OfProcess(Arc::clone(&link)));
+    let python = Arc::new(AtomicBool::new(false));
+    shell.offer(OfProcess { link: Arc::clone(&link), python: Arc::clone(&python) });
     loop {
         let Some(prompt) = asked(shell, &link)? else {
             if leaving {
@@ -43,6 +52,7 @@ pub(super) fn talk(shell: &mut Shell<'_>, link: Link, at: &Address) -> Result<()
             }
             return shell.ended(Failure::new(Kind::Gone, format!("the process at `{at}` is gone")));
         };
+        python.store(matches!(prompt.as_str(), ">>> " | "... "), Ordering::SeqCst);
         let sent = match shell.editor.read(&prompt)? {
             Line::End => {
                 locked(&link).say_goodbye();
