@@ -24,6 +24,7 @@ mod forks;
 mod freezing;
 mod interpreters;
 mod interrupts;
+mod kinds;
 mod limits;
 mod many;
 mod nothing_left;

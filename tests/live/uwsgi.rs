@@ -18,6 +18,7 @@ const APPLICATION: &str = r#"
 import atexit
 import ctypes
 import os
+import time
 
 here = os.path.dirname(os.path.abspath(__file__))
 items = ["book", "coupon"]
@@ -34,6 +35,10 @@ def application(environ, start_response):
     if environ["PATH_INFO"] == "/hold":
         note("holding")
         ctypes.PyDLL(None).usleep(300000)
+    if environ["PATH_INFO"] == "/wait":
+        note("waiting")
+        while not os.path.exists(os.path.join(here, "go")):
+            time.sleep(0.01)
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
@@ -129,6 +134,32 @@ impl Server {
         assert!(!log.contains("segfault") && !log.contains("Fatal Python error"), "{log}");
     }
 
+    /// One request that is served, told with the worker that serves it; and none.
+    #[track_caller]
+    fn tells_its_requests(&self) {
+        let tree = self.tree();
+        std::thread::scope(|scope| {
+            let answer = scope.spawn(|| self.serves_at("/wait?token=hunter2"));
+            self.wait_for("waiting", 1);
+            let ran = run(["requests", "--json", "--environ", &tree]);
+            fs::write(self.folder.join("go"), "").expect("a file");
+            answer.join().expect("it is answered");
+            assert!(ran.code == 0 && !ran.data.contains("hunter2"), "{ran:?}");
+            let told = ran.json();
+            assert_eq!(told.as_array().map(Vec::len), Some(1), "{told:#}");
+            let row = &told[0];
+            assert_eq!(
+                (&row["path"], &row["protocol"]),
+                (&"/wait".into(), &"wsgi".into()),
+                "{row:#}"
+            );
+            assert_eq!(row["host"], "books.example", "{row:#}");
+            assert_eq!(Some(row["pid"].to_string()), self.noted("waiting").pop(), "{row:#}");
+            assert!(row["environ"]["uwsgi.version"].is_string(), "{row:#}");
+        });
+        assert_eq!(run(["requests", &tree]).data, "No active transactions.\n");
+    }
+
     fn tree(&self) -> String {
         format!("tree:{}", self.parent.id())
     }
@@ -173,6 +204,7 @@ fn is_asked(test: &str, from: Origin, words: &[&str]) {
     };
     assert!(rows.len() == 3 && rows.iter().all(is_told), "{rows:?}");
     server.serves();
+    server.tells_its_requests();
     let log = server.log();
     assert!(!log.contains("DAMN") && !log.contains("Traceback"), "{log}");
 }

@@ -1,6 +1,7 @@
 """A web server with an application that never answers, and ends when its parent has ended. Usage: web.py KIND [logged]
 
-KIND is a worker class of gunicorn (sync, gthread, gevent, eventlet), or uvicorn, hypercorn, werkzeug, wsgiref.
+KIND is a worker class of gunicorn (sync, gthread, gevent, eventlet), or uvicorn, hypercorn, werkzeug, wsgiref; or a
+framework: flask (under werkzeug), starlette, fastapi, fastapi-thread, django, django-thread (under uvicorn).
 Truth: `ready` has the port on loopback; it listens before the server is up. Whenever the application begins to serve
 a path it writes `serving PATH`. `/quick` is answered, though, and `/fail` raises; `logged`: errors are logged. Skips where the packages are not installed.
 """
@@ -51,6 +52,79 @@ async def asgi(scope, receive, send):
     os._exit(0)
 
 
+def wait():
+    """A view of a framework that is a plain function."""
+    parent = outlived()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def flask():
+    from flask import Flask, request
+
+    site = Flask("site")
+
+    @site.route("/<path:rest>")
+    def application(rest):
+        say(request.path)
+        wait()
+
+    return site
+
+
+def starlette():
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.routing import Route
+
+    async def through(request, call_next):
+        return await call_next(request)
+
+    async def application(request):
+        await asgi(request.scope, None, None)
+
+    # This middleware gives the rest of the request to a task of its own.
+    layers = [Middleware(BaseHTTPMiddleware, dispatch=through)]
+    return Starlette(routes=[Route("/{rest:path}", application)], middleware=layers)
+
+
+def fastapi(in_thread):
+    from fastapi import FastAPI, Request
+
+    site = FastAPI()
+    if in_thread:
+        @site.get("/{rest:path}")
+        def application(request: Request):
+            say(request.url.path)
+            wait()
+    else:
+        @site.get("/{rest:path}")
+        async def application(request: Request):
+            await asgi(request.scope, None, None)
+
+    return site
+
+
+def django(in_thread):
+    from django.conf import settings
+
+    settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="hunter2", LOGGING_CONFIG=None)
+    from django.core.asgi import get_asgi_application
+    from django.urls import re_path
+
+    def application(request):
+        say(request.path)
+        wait()
+
+    async def waits(request):
+        await asgi(request.scope, None, None)
+
+    globals()["urlpatterns"] = [re_path("", application if in_thread else waits)]
+    return get_asgi_application()
+
+
 def skip(error):
     print("skip: %s" % error, flush=True)
     sys.exit()
@@ -78,10 +152,16 @@ def main():
     fd = listener.fileno()
     port = listener.getsockname()[1]
     try:
-        if kind == "uvicorn":
+        frameworks = {
+            "uvicorn": lambda: asgi, "starlette": starlette, "fastapi": lambda: fastapi(False),
+            "fastapi-thread": lambda: fastapi(True), "django": lambda: django(False),
+            "django-thread": lambda: django(True),
+        }
+        if kind in frameworks:
             import uvicorn
 
-            start = lambda: uvicorn.run("web:asgi", fd=fd, log_level="critical")
+            site = frameworks[kind]()
+            start = lambda: uvicorn.run(site, fd=fd, log_level="critical")
         elif kind == "hypercorn":
             import asyncio
             from hypercorn.asyncio import serve
@@ -90,10 +170,11 @@ def main():
             config = Config()
             config.bind = ["fd://%d" % fd]
             start = lambda: asyncio.run(serve(asgi, config))
-        elif kind == "werkzeug":
+        elif kind in ("werkzeug", "flask"):
             from werkzeug.serving import make_server
 
-            server = make_server("127.0.0.1", port, application, threaded=True, fd=fd)
+            site = flask() if kind == "flask" else application
+            server = make_server("127.0.0.1", port, site, threaded=True, fd=fd)
             start = server.serve_forever
         elif kind == "wsgiref":
             from wsgiref.simple_server import WSGIRequestHandler, WSGIServer

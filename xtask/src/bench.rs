@@ -10,8 +10,13 @@ mod peers;
 mod stack;
 mod trace;
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 use spyhole_testkit::{Interpreter, interpreters};
+
+use crate::debian;
 
 /// Beyond this many running threads for each core, figures tell more about the others than about us.
 const QUIET_LOAD: f64 = 0.5;
@@ -22,7 +27,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     match words.split_first() {
         Some((what, rest)) if what == "ask" => ask::run(&Options::parse(rest, ask::PAIRS)?, words),
         Some((what, rest)) if what == "stack" => stack::run(&Options::parse(rest, stack::PAIRS)?),
-        Some((what, rest)) if what == "look" => look::run(&Options::parse(rest, look::PAIRS)?),
+        Some((what, rest)) if what == "look" => {
+            look::run(&Options::parse(rest, look::PAIRS)?, words)
+        }
         Some((what, rest)) if what == "trace" => trace::run(&Options::parse(rest, trace::PAIRS)?),
         _ => bail!("say what to measure; there are `ask`, `stack`, `look` and `trace`"),
     }
@@ -30,6 +37,29 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 
 fn python(minor: &str) -> Result<Interpreter> {
     interpreters::for_version(minor).with_context(|| format!("no python {minor} here"))
+}
+
+/// The interpreter's own root, if it has one that lacks `/proc`.
+fn without_proc(python: &Interpreter) -> Option<&Path> {
+    python.root.as_deref().filter(|root| !root.join("proc/self").exists())
+}
+
+/// All of this measurement again, in a mount namespace of its own, in which that root has `/proc`.
+fn again_with_proc(root: &Path, words: &[String]) -> Result<()> {
+    const SCRIPT: &str = r#"mount --rbind /proc "$0/proc" && exec "$@""#;
+    debian::require_root()?;
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT])
+        .arg(root)
+        .arg(std::env::current_exe().context("cannot find this program")?)
+        .arg("bench")
+        .args(words)
+        .status()
+        .context("cannot run unshare")?;
+    if !status.success() {
+        bail!("the measurement failed ({status})");
+    }
+    Ok(())
 }
 
 /// Whether the machine has other things to do.

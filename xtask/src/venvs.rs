@@ -30,6 +30,10 @@ const ENVIRONMENTS: &[(&str, &[&str])] = &[
             "uvicorn",
             "hypercorn",
             "starlette",
+            "fastapi",
+            "django",
+            "celery",
+            "ipykernel",
         ],
     ),
 ];

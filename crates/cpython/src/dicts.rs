@@ -180,11 +180,13 @@ impl Reader<'_> {
     /// The value of a string key.
     pub fn dict_item(&self, at: Address, key: &str) -> Option<Address> {
         // Each key of a large dict, as `sys.modules` is, may lie in a page of its own.
-        const READ_TOGETHER: usize = 1024;
+        const READ_TOGETHER: usize = 64;
         let entries = self.dict_entries(at, ENTRIES_AT_MOST as usize).ok()?;
         let length = self.layout.text.length;
-        self.memory.expect(&mut entries.iter().take(READ_TOGETHER).map(|e| e.key.plus(length)));
-        entries.iter().find(|entry| self.is_text(entry.key, key)).map(|entry| entry.value)
+        entries.chunks(READ_TOGETHER).find_map(|entries| {
+            self.memory.expect(&mut entries.iter().map(|entry| entry.key.plus(length)));
+            entries.iter().find(|entry| self.is_text(entry.key, key)).map(|entry| entry.value)
+        })
     }
 }
 

@@ -167,8 +167,19 @@ impl<'a> Tasks<'a> {
         found.retain(|at| seen.insert(*at));
         whole &= found.len() <= TASKS_AT_MOST;
         found.truncate(TASKS_AT_MOST);
+        self.expect(&found);
         found.retain(|at| self.is_task(*at) && self.is_pending(*at));
         (found, whole)
+    }
+
+    /// Reads these tasks together, and what they run: each may lie in a page of its own.
+    fn expect(&self, tasks: &[Address]) {
+        let Some(InC { places, .. }) = self.in_c else { return };
+        let memory = self.reader.memory;
+        memory.expect(&mut tasks.iter().map(|at| at.plus(places.state)));
+        // Of an object of another kind this is no address, which does no harm.
+        let coroutines = tasks.iter().map(|at| memory.pointer(at.plus(places.coroutine)));
+        memory.expect(&mut coroutines.filter_map(Result::ok));
     }
 
     /// How much further than at `place` the head of a list is: patch levels of a version differ by a word, and none of

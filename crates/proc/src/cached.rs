@@ -155,6 +155,13 @@ impl<M: ReadMemory> Cached<M> {
         })
     }
 
+    /// Says that much will be asked for page by page: those beside a page that is missing are read along from now on, as
+    /// long as that pays.
+    pub fn expect_much(&self) {
+        let mut pages = self.pages.borrow_mut();
+        pages.missed = pages.missed.max(ALONE_AT_MOST);
+    }
+
     /// Reads the pages of all these addresses, as far as they are not there yet, in few kernel calls.
     pub fn prefetch(&self, addresses: impl IntoIterator<Item = Address>) {
         // What they are may itself be read from here.
@@ -370,6 +377,17 @@ mod tests {
         fn along(&self) -> u64 {
             16
         }
+    }
+
+    #[test]
+    fn who_says_so_reads_along_at_once() {
+        let memory = Cached::new(Counted::default());
+        memory.expect_much();
+        for page in 0..64 {
+            assert_eq!(memory.bytes(Address(page * PAGE), 1).unwrap(), [5]);
+        }
+        assert_eq!(memory.asked(), 64);
+        assert_eq!(*memory.memory.0.lock().unwrap(), [16; 4]);
     }
 
     #[test]

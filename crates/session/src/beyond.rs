@@ -111,6 +111,8 @@ pub(crate) fn rehearse(
     let most = memory.asked() + PAGES;
     for interpreter in seen {
         let Some(mut tasks) = Tasks::of(reader, &interpreter.state) else { continue };
+        // What tasks are and run was mostly made together, and lies together.
+        memory.expect_much();
         let states = states(interpreter);
         let (found, _) = tasks.list(&interpreter.state, &states);
         tasks.running(&states);

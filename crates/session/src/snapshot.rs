@@ -127,11 +127,10 @@ pub(crate) fn of_process(process: &Pidfd, options: Options) -> Result<ProcessSta
     };
     let before = Cached::new(live);
     let mut moment = view.moment(options.pause, &|memory, seen| {
+        let steady = Reader { memory: &before, layout: &view.layout, types: &types };
         if let Some(wanted) = options.locals {
-            let steady = Reader { memory: &before, layout: &view.layout, types: &types };
             locals::rehearse(memory, steady, seen, wanted);
         }
-        let steady = Reader { memory: &before, layout: &view.layout, types: &types };
         beyond::rehearse(memory, steady, &view, seen);
         if options.requests.is_some() {
             requests::rehearse(Reader { memory, ..steady }, seen);

@@ -5,7 +5,6 @@
 //! other tools run prints into the target's own output, and is timed there.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,9 @@ use spyhole_testkit::{Interpreter, Target};
 
 use super::figures::{Figures, milliseconds};
 use super::peers::{self, Peer};
-use super::{Options, disturbed, python};
+use super::{Options, again_with_proc, disturbed, python, without_proc};
 use crate::client::Client;
-use crate::{debian, record};
+use crate::record;
 
 pub(super) const PAIRS: usize = 30;
 const WORKERS: usize = 20;
@@ -32,7 +31,8 @@ pub(super) fn run(options: &Options, words: &[String]) -> Result<()> {
     let client = Client::shipped()?;
     let blocked = python("3.11")?;
     let busy = python("3.14")?;
-    if let Some(root) = busy.root.as_deref().filter(|root| !root.join("proc/self").exists()) {
+    // `sys.remote_exec` needs it.
+    if let Some(root) = without_proc(&busy) {
         return again_with_proc(root, words);
     }
     let script = peers::Script::new(&busy)?;
@@ -78,24 +78,6 @@ pub(super) fn run(options: &Options, words: &[String]) -> Result<()> {
         );
     } else if options.write {
         record::write("benchmarks.md", "ask", &text)?;
-    }
-    Ok(())
-}
-
-/// `sys.remote_exec` needs `/proc`, which its root does not have: all of this again, in a mount namespace of its own.
-fn again_with_proc(root: &Path, words: &[String]) -> Result<()> {
-    const SCRIPT: &str = r#"mount --rbind /proc "$0/proc" && exec "$@""#;
-    debian::require_root()?;
-    let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT])
-        .arg(root)
-        .arg(std::env::current_exe().context("cannot find this program")?)
-        .arg("bench")
-        .args(words)
-        .status()
-        .context("cannot run unshare")?;
-    if !status.success() {
-        bail!("the measurement failed ({status})");
     }
     Ok(())
 }
