@@ -24,14 +24,12 @@ REAL = '__import__', '__build_class__'      # looked up without `__missing__`
 SMALL = type(None), bool, int, float, str
 SUPERSEDED = object()
 RESTING = object()
-VALUES = 100                # of a prompt that are kept
 
 pid = posix.getpid()
 gone = ended = False        # the client is; so is the session
 lent = AGENT.get('stub_lent', False)    # not the main interpreter: only stayed in while there is something to do
 frozen = False              # seconds in which a command has to come: nobody else runs meanwhile
 future = 0                  # compile() flags that the code asked for
-numbered = 0                # that were shown at a prompt
 server = stub_tid()         # native id of the thread that reads the channel
 alive = [True]              # one entry for each thread of the agent
 unserved = b''              # bytes that were read
@@ -206,7 +204,6 @@ def put_back(place, name, mine):
 # ---- one evaluation
 
 def prepared(job):
-    # Code objects; the value of the last one counts.
     request = job['request']
     try:
         steps = [compile(request['code'], request['name'], 'eval', future, True)]
@@ -235,6 +232,7 @@ def conclude(job, value):
     if request.get('console') and value is not None:
         if value is session_exit:
             session_exit()
+        need('statements')
         remember(value)
     kind, size = type(value), sys.getsizeof(value, 9999)
     if kind in SMALL and (size < 256 or size < 9999 and kind is str) and not request.get('want_value'):
@@ -244,14 +242,6 @@ def conclude(job, value):
         need('render')
         answer(event, value, request)
     job['event'] = event
-
-
-def remember(value):
-    # `_`, `__` for the one before, `_1`, `_2`, ... for all; the older ones are let go.
-    global numbered
-    numbered += 1
-    session.update({'__': session.get('_'), '_': value, '_%d' % numbered: value})
-    session.pop('_%d' % (numbered - VALUES), None)
 
 
 def attempt(job):
@@ -282,7 +272,18 @@ def armed(job):
             stub_arm(job['id'])
         attempt(job)
     if 'unarmed' not in job:
-        stub_disarm(job['id'])
+        disarm(job['id'])
+
+
+def disarm(number):
+    # One that was asked for and has not come yet comes here, or one more (see the stub).
+    while True:
+        try:
+            while stub_disarm(number):
+                pass
+            return
+        except KeyboardInterrupt:
+            pass
 
 
 def settle(job):
@@ -308,7 +309,6 @@ def run_job(job):
 
 
 def new_job(request, run):
-    # `run` is what the armed part does.
     number = request['job']
     claims[number] = True
     return {'id': number, 'request': request, 'run': run, 'begun': False, 'event': None, 'kind': 'syntax',

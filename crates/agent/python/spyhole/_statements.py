@@ -56,3 +56,17 @@ def drop_session():
         count += 1
     if references(session) == alone + len(lone_functions(session, count)):
         session.clear()
+
+
+# ---- values of a prompt
+
+VALUES = 100                # that are kept
+numbered = 0                # that were shown
+
+
+def remember(value):
+    # `_`, `__` for the one before, `_1`, `_2`, ... for all; the older ones are let go.
+    global numbered
+    numbered += 1
+    session.update({'__': session.get('_'), '_': value, '_%d' % numbered: value})
+    session.pop('_%d' % (numbered - VALUES), None)
