@@ -11,6 +11,7 @@ use spyhole_session::model::ErrorKind;
 use spyhole_session::target;
 use spyhole_testkit::{Interpreter, Start};
 
+use crate::program::run;
 use crate::subjects::Subject;
 
 /// Code of several kinds and lengths, all of which end by themselves within milliseconds.
@@ -128,4 +129,30 @@ fn at_random_moments(python: &Interpreter) {
     assert_eq!(subject.stderr(), "");
 }
 
+/// What was interrupted is forgotten by the interpreter, too: up to 3.12 all threads would look for it from then on, and on
+/// 3.11 a thread that a debugger traces would never enter another function.
+fn nothing_is_looked_for_afterwards(python: &Interpreter) {
+    const TRACED: &str = "exec import sys, threading; done = threading.Event(); enter = lambda: done.set(); \
+         threading.Thread(target=lambda: (sys.settrace(lambda *event: None), enter()), daemon=True).start()";
+    const CATCHES: &str =
+        "try:\n    while True:\n        caught = 0\nexcept KeyboardInterrupt:\n    caught = 1\n";
+    let mut target = Start::new(python, "quiet").start().expect("the target starts");
+    let pid = target.pid().to_string();
+    let asked: [(&[&str], i32); 4] = [
+        (&["1 + 1"], 0),
+        (&["for i in range(1000): pass"], 0),
+        (&["while True: pass", "--timeout", "100ms"], 1),
+        (&[CATCHES, "--timeout", "100ms"], 0),
+    ];
+    for (words, code) in asked {
+        let ran = run(["eval", &pid].iter().chain(words));
+        assert_eq!(ran.code, code, "{ran:?}");
+        target.send(TRACED).expect("it listens");
+        target.receive().expect("it answers");
+        let said = target.evaluate("done.wait(30)").expect("it answers");
+        assert_eq!(said, "True", "python {}, after {words:?}", python.full_version());
+    }
+}
+
 each! { on, at_random_moments, py36 = "3.6", py311 = "3.11", py313 = "3.13" }
+on_all! { nothing_is_looked_for_afterwards }

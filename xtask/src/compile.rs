@@ -33,7 +33,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for interpreter in interpreters::interpreters() {
         let version = interpreter.minor();
         let mut command = interpreter.command();
-        command.args(["-I", "-S", "-B", "-c", PROGRAM]).stdin(Stdio::piped());
+        command.args(["-s", "-S", "-B", "-c", PROGRAM]).stdin(Stdio::piped());
+        // In sets of constants the order is that of hashes, which are to be the same each time.
+        command.env("PYTHONHASHSEED", "0").env_remove("PYTHONPATH").env_remove("PYTHONHOME");
         let output = feed(&mut command, input.as_bytes())
             .with_context(|| format!("compiling with {version}"))?;
         ensure!(output.len() > 4, "{version} compiled nothing");

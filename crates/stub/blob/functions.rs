@@ -149,6 +149,7 @@ unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
     while i < ARMED_AT_MOST {
         if (*armed.add(i)).job == 0 {
             (*armed.add(i)).ident = ident;
+            (*armed.add(i)).raised = 0;
             core::ptr::write_volatile(&raw mut (*armed.add(i)).job, job);
             break;
         }
@@ -162,22 +163,33 @@ unsafe extern "C" fn stub_arm(own: Object, job: Object) -> Object {
     none(p)
 }
 
+/// True: it was interrupted meanwhile, and a KeyboardInterrupt comes at once, also if one has come already.
+///
+/// It cannot be taken back without harm. Up to 3.12 the interpreter remembers that there is one for some thread, until a
+/// thread raises one (`_PyEval_SignalAsyncExc` and `UNSIGNAL_ASYNC_EXC` in Python/ceval.c), which setting it to NULL does not
+/// undo: each thread would look for one again and again from then on, and on 3.11 one that has a trace function would never
+/// enter another function (Python/ceval.c, DO_TRACING, which begins its instruction anew after each look).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn stub_disarm(own: Object, job: Object) -> Object {
     let p = page(own);
     let job = call!(p, PyLong_AsLong(job));
     let ident = call!(p, pthread_self());
     let armed = &raw mut (*p).armed as *mut Armed;
+    let mut raised = false;
     let mut i = 0;
     while i < ARMED_AT_MOST {
         if (*armed.add(i)).job == job && (*armed.add(i)).ident == ident {
             core::ptr::write_volatile(&raw mut (*armed.add(i)).job, 0);
+            raised |= (*armed.add(i)).raised != 0;
         }
         i += 1;
     }
-    call!(p, PyThreadState_SetAsyncExc(ident, 0));
     guard_again(p);
-    none(p)
+    if raised {
+        let exception = *((*p).functions[Function::PyExc_KeyboardInterrupt as usize] as *const Object);
+        call!(p, PyThreadState_SetAsyncExc(ident, exception));
+    }
+    call!(p, PyBool_FromLong(raised as i64))
 }
 
 #[unsafe(no_mangle)]

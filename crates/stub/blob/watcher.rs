@@ -90,12 +90,13 @@ pub(crate) unsafe fn any_armed(p: P) -> bool {
 /// cannot end between the look and the raise.
 pub(crate) unsafe fn interrupt(p: P, job: u64) {
     let exception = *((*p).functions[Function::PyExc_KeyboardInterrupt as usize] as *const Object);
-    let armed = &raw const (*p).armed as *const Armed;
+    let armed = &raw mut (*p).armed as *mut Armed;
     let mut i = 0;
     while i < ARMED_AT_MOST {
         let one = *armed.add(i);
         if one.job != 0 && (job == 0 || one.job == job) {
             call!(p, PyThreadState_SetAsyncExc(one.ident, exception));
+            (*armed.add(i)).raised = one.raised.wrapping_add(1);
         }
         i += 1;
     }

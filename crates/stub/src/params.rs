@@ -105,6 +105,8 @@ pub struct PyMethodDef {
 pub struct Armed {
     pub job: u64,
     pub ident: u64,
+    /// How often it was interrupted: that is set when the exception is.
+    pub raised: u64,
 }
 
 /// A thread that `stub_spawn` made.

@@ -4,8 +4,6 @@ Before a thread runs code it is armed, and when the code has ended, disarmed.
 What was asked for and has not come by then does not come any more.
 """
 
-import sys
-
 from . import _places
 
 allocate_lock = _places.original('_thread', 'allocate_lock')
@@ -15,24 +13,42 @@ get_ident = _places.original('_thread', 'get_ident')
 class Interrupts(object):
     def __init__(self):
         self.armed = {}             # job -> ident of its thread
+        self.raised = set()         # jobs that were interrupted since they were armed
         self.raising = allocate_lock()
 
     def arm(self, job):
+        self.raised.discard(job)
         self.armed[job] = get_ident()
 
     def disarm(self, job):
+        """True: it was interrupted, and a KeyboardInterrupt comes at once, also
+        if one has come already. Up to 3.12 the interpreter does not forget that
+        there is one until it is raised, and looks for it all the time.
+        """
         # Each step may be torn by an interrupt, and is then done again.
         self.armed.pop(job, None)
         with self.raising:
-            pass
-        if 'ctypes' in sys.modules:
-            set_async_exc(get_ident(), None)
+            raised = job in self.raised
+        if raised:
+            self.raised.discard(job)
+            set_async_exc(get_ident(), KeyboardInterrupt)
+        return raised
+
+    def settle(self, job):
+        while True:
+            try:
+                while self.disarm(job):
+                    pass
+                return
+            except KeyboardInterrupt:
+                pass
 
     def interrupt(self, job):
         """Raises ImportError where there is no ctypes."""
         with self.raising:
             ident = self.armed.get(job)
             if ident is not None:
+                self.raised.add(job)
                 set_async_exc(ident, KeyboardInterrupt)
 
     def run(self, job, call):
@@ -59,7 +75,7 @@ class Attempt(object):
             self.begun = True
             self.interrupts.arm(self.job)
             self.attempt()
-        self.interrupts.disarm(self.job)
+        self.interrupts.settle(self.job)
 
     def attempt(self):
         try:
@@ -74,4 +90,4 @@ def set_async_exc(ident, kind):
     import ctypes
     call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
         ('PyThreadState_SetAsyncExc', ctypes.pythonapi))
-    call(ident, None if kind is None else id(kind))
+    call(ident, id(kind))

@@ -84,7 +84,7 @@ def more_input(talk):
     # A command reads a line of its own. '': there is none.
     global lent, unserved
     prompt, talk.held = talk.held, ''
-    stub_disarm(talk.job)
+    disarm(talk.job)
     was_lent, lent = lent, False
     try:
         tell({'ev': 'ask', 'job': talk.job, 'prompt': exact(prompt)})
@@ -176,7 +176,7 @@ def one_step(talk, job, work):
             write(talk, '*** %s: %s\n' % (exact_type_name(type(error)), message_of(error)))
     finally:
         if talk.job != job['id']:
-            stub_disarm(talk.job)
+            disarm(talk.job)
             stub_arm(job['id'])
     if talk.held:
         say(talk, talk.held)

@@ -19,8 +19,6 @@ PATIENCE = 60       # seconds until a test that hangs fails
 
 set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 set_async_exc.argtypes = ctypes.c_ulong, ctypes.py_object
-clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
-    ('PyThreadState_SetAsyncExc', ctypes.pythonapi))
 
 
 def source(name):
@@ -44,6 +42,7 @@ class Session(object):
         self.ended = threading.Event()
         self.failure = None
         self.armed = {}             # job -> ident
+        self.raised = set()         # jobs that were interrupted
         self.interrupting = []      # not empty while an interrupt is being set
         self.control_heard = None
         self.late = []              # events that another job's wait came across
@@ -84,6 +83,7 @@ class Session(object):
                 return None
 
         def stub_arm(job):
+            self.raised.discard(job)
             self.armed[job] = _thread.get_ident()
 
         def stub_disarm(job):
@@ -91,7 +91,11 @@ class Session(object):
             self.armed.pop(job, None)
             while self.interrupting:
                 time.sleep(0)
-            clear_async_exc(_thread.get_ident(), None)
+            raised = job in self.raised
+            if raised:
+                self.raised.discard(job)
+                set_async_exc(_thread.get_ident(), KeyboardInterrupt)
+            return raised
 
         def stub_spawn(call):
             return self.spawn(call)
@@ -183,6 +187,7 @@ class Session(object):
         try:
             ident = self.armed.get(job)
             if ident is not None:
+                self.raised.add(job)
                 set_async_exc(ident, KeyboardInterrupt)
             return ident is not None
         finally:
