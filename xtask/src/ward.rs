@@ -99,6 +99,15 @@ impl Ward {
         Ok(Self { target, kind, rules: kind.rules(interpreter), before, inside, progress: None })
     }
 
+    /// How it ended, and what it said.
+    fn last_words(&mut self) -> String {
+        let ended = match self.target.wait_exit(SETTLED) {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        format!("{ended}: {}", self.target.stderr())
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.target.pid()
     }
@@ -129,7 +138,7 @@ impl Ward {
         let mut pause = Duration::from_millis(1);
         loop {
             if !self.target.is_alive() {
-                return Some(Harm::Dead(self.target.stderr()));
+                return Some(Harm::Dead(self.last_words()));
             }
             let difference = match Fingerprint::of(self.pid()) {
                 Ok(now) => match self.rules.compare(&self.before, &now) {
