@@ -7,6 +7,7 @@ use crate::P;
 use crate::params::{ALIGNMENT, CODE_LENGTH, STUB_SAYS};
 
 pub(crate) const SYS_READ: i64 = 0;
+pub(crate) const SYS_OPEN: i64 = 2;
 pub(crate) const SYS_CLOSE: i64 = 3;
 pub(crate) const SYS_POLL: i64 = 7;
 pub(crate) const SYS_MMAP: i64 = 9;
@@ -22,6 +23,9 @@ pub(crate) const SYS_SENDMSG: i64 = 46;
 pub(crate) const SYS_SHUTDOWN: i64 = 48;
 pub(crate) const SYS_SOCKETPAIR: i64 = 53;
 pub(crate) const SYS_GETPRIORITY: i64 = 140;
+pub(crate) const SYS_CLOCK_GETTIME: i64 = 228;
+pub(crate) const SYS_GETPID: i64 = 39;
+pub(crate) const SYS_TGKILL: i64 = 234;
 pub(crate) const SYS_SCHED_GETSCHEDULER: i64 = 145;
 pub(crate) const SYS_SCHED_SETATTR: i64 = 314;
 pub(crate) const SYS_PRCTL: i64 = 157;

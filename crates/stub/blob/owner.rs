@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::freezing::{thaw, thaw_child};
+use crate::home::wait_until_home;
 use crate::interpreter::{enter, go_on, guard, leave, leave_for_good, wait_for_its_end};
 use crate::kernel::*;
 use crate::params::*;
@@ -27,6 +28,7 @@ pub(crate) extern "C" fn launch(template: P) -> i32 { unsafe {
     }
     asm!("rep movsb", inout("rcx") core::mem::size_of::<Params>() => _, inout("rsi") template => _,
         inout("rdi") p => _, options(nostack, preserves_flags));
+    (*p).borrowed = system(SYS_GETTID, 0, 0, 0, 0, 0, 0) as i32;
     let errno = call!(p, __errno_location()) as *mut i32;
     let saved = *errno;
     let failed = start(p);
@@ -89,6 +91,7 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     }
     if !open_channels(p, descriptors) {
         if (*p).session == 0 {
+            wait_until_home(p);
             call!(p, __cxa_finalize(p));
         }
         end_session(p, true);
@@ -106,7 +109,10 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     forget(descriptors.add(2));
     let mut unmap = true;
     if began {
+        // Who says so has put the borrowed thread back.
         unmap = serve(p, main);
+    } else if (*p).session == 0 {
+        wait_until_home(p);
     }
     // Takes the handlers of that library out (glibc's stdlib/cxa_finalize.c).
     if (*p).session == 0 {

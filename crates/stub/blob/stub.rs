@@ -35,6 +35,7 @@ macro_rules! call {
 
 mod freezing;
 mod functions;
+mod home;
 mod interpreter;
 mod kernel;
 mod owner;

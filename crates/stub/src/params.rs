@@ -188,9 +188,9 @@ pub const ARMED_AT_MOST: usize = 32;
 pub const SESSIONS_AT_MOST: usize = 32;
 
 /// Bytes of the read-execute mapping; the read-write one follows it directly.
-pub const CODE_LENGTH: u64 = 0x6000;
+pub const CODE_LENGTH: u64 = 0x7000;
 /// Where in the read-execute mapping the first content of [`Params`] lies, which `launch` copies.
-pub const TEMPLATE: u64 = 0x3000;
+pub const TEMPLATE: u64 = 0x4000;
 /// The watcher's stack ends the read-write mapping.
 pub const WATCHER_STACK: u64 = 0x4_0000;
 pub const PARAMS_LENGTH: u64 = 0x2000;
@@ -263,6 +263,8 @@ pub struct Params {
     pub gone: u32,
     /// How many times a further agent was asked for and could not be started.
     pub refused: u32,
+    /// Native id of the thread that was borrowed.
+    pub borrowed: i32,
     pub spawned_count: u64,
     /// What the owner unmaps at its end: for the first agent the code and this page behind it, for a further one its
     /// page alone.
