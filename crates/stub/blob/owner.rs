@@ -91,7 +91,10 @@ pub(crate) extern "C" fn owner(p: P) -> i32 { unsafe {
     }
     if !open_channels(p, descriptors) {
         if (*p).session == 0 {
-            wait_until_home(p);
+            // Who has read the error has put the borrowed thread back before.
+            if word(&raw mut (*p).acknowledged).load(Ordering::Acquire) == 0 {
+                wait_until_home(p);
+            }
             call!(p, __cxa_finalize(p));
         }
         end_session(p, true);

@@ -49,6 +49,8 @@ pub(crate) struct Blueprint {
     mmap: Address,
     munmap: Address,
     defines_malloc: bool,
+    /// Where the state of the thread stands that runs Python, in a version that may have no GIL yet.
+    current: Option<Address>,
     version: Version,
     others: Vec<Interpreter>,
     opened: Option<Arc<Opened>>,
@@ -100,6 +102,10 @@ pub(crate) fn look(
         mmap: symbol("mmap")?,
         munmap: symbol("munmap")?,
         defines_malloc: runtime.defines_malloc(&memory),
+        current: layout::makes_gil_late(version)
+            .then(|| runtime.python_symbol(&memory, "_PyThreadState_Current"))
+            .flatten()
+            .map(|symbol| symbol.address),
         version,
         maps,
         others: Vec::new(),
@@ -348,6 +354,12 @@ pub(crate) fn unsafe_reason(
             // malloc and the loader never call into CPython: who is there holds none of their locks.
             if !blueprint.python.iter().any(|(start, end)| (*start..*end).contains(&at)) {
                 return Some("is running outside of CPython");
+            }
+            // Without a GIL one is made now. Who has just asked whether there is one, and is about to become the current
+            // thread (Python/ceval.c, PyEval_RestoreThread), would run on without it.
+            let is_current = |at: Address| Live { pid }.pointer(at).is_ok_and(|at| !at.is_null());
+            if blueprint.plan.make_gil && !blueprint.current.is_some_and(is_current) {
+                return Some("is just coming back to Python");
             }
         }
     }
