@@ -27,6 +27,8 @@ pub(crate) unsafe fn wait_until_home(p: P) {
     const PAUSE: i64 = 2000;
     // Where nothing can be seen of it (no /proc, no descriptors left).
     const UNSEEN_AT_MOST: i64 = 30_000_000;
+    const RUNNING_AT_MOST: i64 = 1500;
+    let mut running = 0_i64;
     let mut unseen = 0;
     let mut used = -1;
     while unseen < UNSEEN_AT_MOST {
@@ -42,7 +44,9 @@ pub(crate) unsafe fn wait_until_home(p: P) {
                 if used < 0 {
                     used = now;
                 }
-                if now - used > MORE_THAN_LAUNCH_USES {
+                // In our code it would have been seen in a call by then.
+                running += 1;
+                if running > RUNNING_AT_MOST || now - used > MORE_THAN_LAUNCH_USES {
                     return;
                 }
             } else if place == UNSEEN {
